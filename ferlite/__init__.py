@@ -1,0 +1,63 @@
+"""ferlite reads facial emotion from video on small CPUs.
+
+The public names are loaded on first use, so that `import ferlite` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ferlite.analyzer import Analyzer
+    from ferlite.errors import (
+        FerliteError,
+        ModelError,
+        ProviderError,
+        SinkError,
+        SourceError,
+        UsageError,
+    )
+    from ferlite.types import Face, Frame, FrameResult, SourceInfo
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Analyzer": "ferlite.analyzer",
+    "Face": "ferlite.types",
+    "Frame": "ferlite.types",
+    "FrameResult": "ferlite.types",
+    "SourceInfo": "ferlite.types",
+    "FerliteError": "ferlite.errors",
+    "ModelError": "ferlite.errors",
+    "ProviderError": "ferlite.errors",
+    "SinkError": "ferlite.errors",
+    "SourceError": "ferlite.errors",
+    "UsageError": "ferlite.errors",
+}
+
+__all__ = [
+    "Analyzer",
+    "Face",
+    "FerliteError",
+    "Frame",
+    "FrameResult",
+    "ModelError",
+    "ProviderError",
+    "SinkError",
+    "SourceError",
+    "SourceInfo",
+    "UsageError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'ferlite' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

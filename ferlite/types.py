@@ -1,0 +1,139 @@
+"""What flows through ferlite: frames, detections, faces, results.
+
+Pixels are uint8 HxWx3 BGR unless a name says otherwise. Boxes are (x, y, width, height) in pixels
+of the frame as shown, landmarks (x, y) in the same pixels. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Color = Literal["bgr", "rgb", "gray"]
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What is known of one input before its first frame.
+
+    name: as the user wrote it (a path, URL, "camera:0", "arrays").
+    kind: "image" is a still (no identity over time), "video" a file with an end, "live" a camera
+        or stream where a slow reader must skip frames, "arrays" frames handed over by the caller.
+    width, height: pixels as shown, rotation applied; 0 when not known before decoding.
+    frames: expected number of frames that will be yielded, or None when unknown.
+    fps: average frame rate, or None when unknown.
+    duration_s: expected length, or None when unknown.
+    """
+
+    name: str
+    kind: Literal["image", "video", "live", "arrays"]
+    width: int = 0
+    height: int = 0
+    frames: int | None = None
+    fps: float | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a source.
+
+    index: position in the source as decoded, from 0 (with --every 5: 0, 5, 10, ...).
+    t: seconds, from the container's own time stamps.
+    image: uint8 [height, width, 3] BGR; shape (0, 0, 3) when `error` is set.
+    error: why this picture could not be read, one line, or None.
+    """
+
+    source: SourceInfo
+    index: int
+    t: float
+    image: NDArray[np.uint8]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The faces found in one frame, before classification.
+
+    boxes: float32 [n, 4]; scores: float32 [n] in 0..1; landmarks: float32 [n, 5, 2] (the eye, then
+    nose, then mouth corner; left before right as seen in the picture) or None.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face of one frame.
+
+    emotions: label -> probability, smoothed over the track's time constant where there is a
+        track; `raw_emotions` is this frame's alone. Both sum to 1.
+    emotion, confidence: the largest of `emotions`.
+    uncertain: confidence is under the model's own threshold; treat `emotion` as unknown.
+    track: identity over frames, from 1; None in still images.
+    score: the detector's confidence that this is a face, 0..1.
+    """
+
+    box: Box
+    score: float
+    landmarks: tuple[Point, ...] | None
+    track: int | None
+    emotion: str
+    confidence: float
+    uncertain: bool
+    emotions: Mapping[str, float]
+    raw_emotions: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, rounded to what the numbers mean (0.01 px, 0.0001 probability)."""
+        points = self.landmarks
+        return {
+            "track": self.track,
+            "box": [round(v, 2) for v in self.box],
+            "score": round(self.score, 4),
+            "landmarks": points and [[round(x, 2), round(y, 2)] for x, y in points],
+            "emotion": self.emotion,
+            "confidence": round(self.confidence, 4),
+            "uncertain": self.uncertain,
+            "emotions": {k: round(v, 4) for k, v in self.emotions.items()},
+            "raw_emotions": {k: round(v, 4) for k, v in self.raw_emotions.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """Everything read from one frame; a frame without a face has an empty `faces`."""
+
+    source: str
+    frame: int
+    t: float
+    width: int
+    height: int
+    faces: tuple[Face, ...] = ()
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON Lines record of this frame; `error` is present only when there is one."""
+        record: dict[str, Any] = {
+            "source": self.source,
+            "frame": self.frame,
+            "t": round(self.t, 6),
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+        }
+        if self.error is not None:
+            record["error"] = self.error
+        return record

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <span>
+#include <string>
+
+#include "ferlite/crop.hpp"
+#include "ferlite/decode.hpp"
+#include "ferlite/image_view.hpp"
+
+// NumPy arrays as the views of the core. All of this runs without the GIL, so it only reads the
+// fields of the array structs and makes no Python object; whoever calls holds the arrays by const
+// reference. ferlite/crops.py has checked everything with better messages; what is checked again
+// here is what would otherwise read or write out of bounds.
+namespace ferlite::bindings {
+
+// No implicit conversion anywhere: with noconvert() an array of another dtype is a TypeError.
+template <class T>
+using Array = pybind11::array_t<T, 0>;
+
+Color color_named(const std::string& name);
+
+ImageView image_view(const Array<std::uint8_t>& image, const std::string& color);
+
+// [n, height, width, channels] of any strides.
+template <class T>
+BatchView<T> batch_view(const Array<T>& out, std::ptrdiff_t count, Color color);
+
+std::span<const Box> boxes_span(const Array<float>& boxes);
+
+// A C-contiguous [n] vector.
+template <class T>
+std::span<const T> vector_span(const Array<T>& array, const char* name);
+
+MapView map_view(const Array<float>& map, std::ptrdiff_t rows, std::ptrdiff_t columns,
+                 std::ptrdiff_t channels, const char* name);
+
+// The data of a writable, C-contiguous array of at least `size` elements.
+template <class T>
+T* room(const Array<T>& array, std::ptrdiff_t size, const char* name);
+
+}  // namespace ferlite::bindings

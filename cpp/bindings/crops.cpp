@@ -1,0 +1,68 @@
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+#include <tuple>
+
+#include "arrays.hpp"
+#include "ferlite/crop.hpp"
+#include "ferlite/letterbox.hpp"
+#include "register.hpp"
+
+namespace ferlite::bindings {
+
+namespace py = pybind11;
+
+namespace {
+
+void require_threads(int threads) {
+    if (threads < 1) {
+        throw std::invalid_argument("threads is " + std::to_string(threads) +
+                                    "; it must be at least 1");
+    }
+}
+
+template <class T>
+void crop_into(const Array<std::uint8_t>& image, const Array<float>& boxes,
+               const Array<double>& angles, const Array<T>& out, const std::string& image_color,
+               const std::string& color, float scale, float offset, int threads) {
+    require_threads(threads);
+    const Format format{color_named(color), scale, offset};
+    const auto box_span = boxes_span(boxes);
+    crop_faces(image_view(image, image_color), box_span, vector_span(angles, "angles"), format,
+               batch_view(out, boxes.shape(0), format.color), threads);
+}
+
+template <class T>
+std::tuple<double, std::ptrdiff_t, std::ptrdiff_t> letterbox_into(
+    const Array<std::uint8_t>& image, const Array<T>& out, const std::string& image_color,
+    const std::string& color, float scale, float offset, float padding, int threads) {
+    require_threads(threads);
+    const Format format{color_named(color), scale, offset};
+    const Placement placement = letterbox(image_view(image, image_color), format, padding,
+                                          batch_view(out, 1, format.color)[0], threads);
+    return {placement.scale, placement.x, placement.y};
+}
+
+// The GIL is released for the whole of each call: see arrays.hpp.
+template <class T>
+void register_for(py::module_& module) {
+    module.def("crop_faces", &crop_into<T>, py::arg("image").noconvert(),
+               py::arg("boxes").noconvert(), py::arg("angles").noconvert(),
+               py::arg("out").noconvert(), py::arg("image_color"), py::arg("color"),
+               py::arg("scale"), py::arg("offset"), py::arg("threads"),
+               py::call_guard<py::gil_scoped_release>());
+    module.def("letterbox", &letterbox_into<T>, py::arg("image").noconvert(),
+               py::arg("out").noconvert(), py::arg("image_color"), py::arg("color"),
+               py::arg("scale"), py::arg("offset"), py::arg("padding"), py::arg("threads"),
+               py::call_guard<py::gil_scoped_release>());
+}
+
+}  // namespace
+
+void register_crops(py::module_& module) {
+    register_for<float>(module);
+    register_for<std::uint8_t>(module);
+    module.attr("LARGEST_SIDE") = largest_side;
+}
+
+}  // namespace ferlite::bindings

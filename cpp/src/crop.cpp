@@ -1,0 +1,114 @@
+#include "ferlite/crop.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
+
+#include "kernels/kernels.hpp"
+#include "parallel.hpp"
+#include "resample.hpp"
+
+namespace ferlite {
+
+namespace {
+
+template <class T>
+void crop_upright(const ImageView& image, const Box& box, const Format& format,
+                  const PixelsView<T>& out, Scratch& scratch) {
+    const double x = box.x;
+    const double y = box.y;
+    scratch.columns.assign(x, box.width / static_cast<double>(out.width), out.width, image.width);
+    scratch.rows.assign(y, box.height / static_cast<double>(out.height), out.height, image.height);
+    resample_rows(image, 0, out.height, format, out, scratch);
+}
+
+template <class T>
+void crop_turned(const ImageView& image, const Box& box, double angle, const Format& format,
+                 const PixelsView<T>& out, Scratch& scratch) {
+    const auto samples = [](double step) {
+        const double most = static_cast<double>(most_samples);
+        return static_cast<std::ptrdiff_t>(std::ceil(std::clamp(step, 1.0, most)));
+    };
+    const double width = box.width;
+    const double height = box.height;
+    const std::ptrdiff_t across = samples(width / static_cast<double>(out.width));
+    const std::ptrdiff_t down = samples(height / static_cast<double>(out.height));
+    const std::ptrdiff_t line_length = out.width * across;
+    const double step_u = width / static_cast<double>(line_length);
+    const double step_v = height / static_cast<double>(out.height * down);
+    const double cosine = std::cos(angle);
+    const double sine = std::sin(angle);
+    // Sample positions count from the first pixel's centre, hence the half.
+    const double centre_x = box.x + width / 2 - 0.5;
+    const double centre_y = box.y + height / 2 - 0.5;
+    const double u = step_u / 2 - width / 2;
+
+    scratch.line.resize(static_cast<std::size_t>(line_length * image.channels));
+    const auto row_values = static_cast<std::size_t>(out.width * image.channels);
+    for (std::ptrdiff_t row = 0; row < out.height; ++row) {
+        scratch.pixels.assign(row_values, 0.0F);
+        for (std::ptrdiff_t k = 0; k < down; ++k) {
+            const double v = (static_cast<double>(row * down + k) + 0.5) * step_v - height / 2;
+            kernels::sample_line(image, centre_x + u * cosine - v * sine,
+                                 centre_y + u * sine + v * cosine, step_u * cosine, step_u * sine,
+                                 line_length, scratch.line.data());
+            kernels::add_groups(scratch.line.data(), image.channels, across, out.width,
+                                scratch.pixels.data());
+        }
+        write_row(image, row, scratch.pixels.data(), 1.0F / static_cast<float>(across * down),
+                  format, out);
+    }
+}
+
+void require_boxes(std::span<const Box> boxes, std::span<const double> angles) {
+    for (std::size_t i = 0; i < boxes.size(); ++i) {
+        const Box& box = boxes[i];
+        const bool finite = std::isfinite(box.x) && std::isfinite(box.y) &&
+                            std::isfinite(box.width) && std::isfinite(box.height);
+        if (!finite || box.width <= 0 || box.height <= 0) {
+            std::ostringstream message;
+            message << "boxes[" << i << "] is (" << box.x << ", " << box.y << ", " << box.width
+                    << ", " << box.height
+                    << "); x, y, width and height must be finite, width and height above 0";
+            throw std::invalid_argument(message.str());
+        }
+    }
+    if (!angles.empty() && angles.size() != boxes.size()) {
+        throw std::invalid_argument("there are " + std::to_string(angles.size()) + " angles for " +
+                                    std::to_string(boxes.size()) + " boxes");
+    }
+    for (std::size_t i = 0; i < angles.size(); ++i) {
+        if (!std::isfinite(angles[i])) {
+            throw std::invalid_argument("angles[" + std::to_string(i) + "] is " +
+                                        std::to_string(angles[i]) + "; it must be finite");
+        }
+    }
+}
+
+}  // namespace
+
+template <class T>
+void crop_faces(const ImageView& image, std::span<const Box> boxes, std::span<const double> angles,
+                const Format& format, const BatchView<T>& out, int threads) {
+    require_pixels(image);
+    require_boxes(boxes, angles);
+    const ImageView forward = with_forward_channels(image);
+    const auto crop = [&](std::ptrdiff_t i, Scratch& scratch) {
+        const auto at = static_cast<std::size_t>(i);
+        if (angles.empty() || angles[at] == 0.0) {
+            crop_upright(forward, boxes[at], format, out[i], scratch);
+        } else {
+            crop_turned(forward, boxes[at], angles[at], format, out[i], scratch);
+        }
+    };
+    parallel_for<Scratch>(static_cast<std::ptrdiff_t>(boxes.size()), threads, crop);
+}
+
+template void crop_faces<float>(const ImageView&, std::span<const Box>, std::span<const double>,
+                                const Format&, const BatchView<float>&, int);
+template void crop_faces<std::uint8_t>(const ImageView&, std::span<const Box>,
+                                       std::span<const double>, const Format&,
+                                       const BatchView<std::uint8_t>&, int);
+
+}  // namespace ferlite

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace ferlite {
+
+// Calls work(i, scratch) once for every i in [0, count), on up to `threads` threads of which the
+// caller is one. Each thread has its own Scratch. The first exception is thrown again here, after
+// all threads have ended.
+template <class Scratch, class Work>
+void parallel_for(std::ptrdiff_t count, int threads, const Work& work) {
+    std::atomic<std::ptrdiff_t> next{0};
+    std::exception_ptr error;
+    std::mutex error_mutex;
+    const auto run = [&] {
+        try {
+            Scratch scratch;
+            for (std::ptrdiff_t i = next++; i < count; i = next++) work(i, scratch);
+        } catch (...) {
+            next = count;
+            const std::lock_guard lock(error_mutex);
+            if (!error) error = std::current_exception();
+        }
+    };
+    {
+        std::vector<std::jthread> helpers;
+        const std::ptrdiff_t wanted = std::min<std::ptrdiff_t>(threads, count) - 1;
+        try {
+            for (std::ptrdiff_t i = 0; i < wanted; ++i) helpers.emplace_back(run);
+        } catch (const std::system_error&) {
+            // The system grants no more threads: those that run do the work.
+        }
+        run();
+    }
+    if (error) std::rethrow_exception(error);
+}
+
+}  // namespace ferlite

@@ -1,0 +1,363 @@
+"""Cuts faces out of frames and fits frames to detectors; decodes what detectors answer.
+
+The Python face of ferlite._core: it checks the arguments and says which value is wrong, the C++
+computes, without the GIL and without copying the frame.
+
+Coordinates are pixels of the frame; a pixel is a unit square, so a frame covers 0..width by
+0..height and the centre of its first pixel is (0.5, 0.5). Every function raises UsageError (a
+ValueError) for a wrong argument. Gray is 0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ferlite import _core
+from ferlite.errors import UsageError
+from ferlite.types import Color
+
+PixelType = Literal["float32", "uint8"]
+Layout = Literal["NHWC", "NCHW"]
+
+_COLORS: dict[str, Color] = {"bgr": "bgr", "rgb": "rgb", "gray": "gray"}
+
+
+def crop_faces(
+    image: NDArray[np.uint8],
+    boxes: ArrayLike,
+    *,
+    size: tuple[int, int],
+    color: Color = "gray",
+    image_color: Color = "bgr",
+    dtype: PixelType = "float32",
+    scale: float = 1.0,
+    offset: float = 0.0,
+    layout: Layout = "NHWC",
+    angles: ArrayLike | None = None,
+    threads: int = 1,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Cuts n boxes out of one frame into one batch.
+
+    Each output pixel is the mean of the frame over a rectangle around the pixel's centre,
+    max(1, box side / output side) frame pixels wide and high: the exact area average where the box
+    shrinks, bilinear interpolation with half-pixel centres where it grows, each axis by itself.
+    For a turned box it is the mean of n x m bilinear samples spread evenly over the output pixel,
+    n and m being the shrink rounded up, at most 32. Edge pixels are repeated outside the frame.
+
+    image: uint8 [height, width, 3], or [height, width] which is gray whatever `image_color` says;
+        any strides.
+    boxes: [n, 4] x, y, width, height in pixels, computed with as float32. They may lie outside
+        the frame and be of any finite size; n may be 0.
+    size: (width, height) of every crop.
+    color: channels of the crops; "gray" has 1, the others 3.
+    dtype, scale, offset: value = pixel * scale + offset, as float32, or as uint8 rounded and held
+        to 0..255.
+    layout: "NHWC" gives [n, height, width, channels], "NCHW" [n, channels, height, width].
+    angles: radians [n], how far each box is turned clockwise as seen, about its centre; the crop
+        shows the face upright. None (or 0 for a box): upright boxes.
+    threads: crops are shared out over at most this many threads; the result is the same.
+    out: C-contiguous array of the result's shape and dtype to write to and return.
+    """
+    _check_image(image)
+    box_array = _boxes(boxes, positive=True)
+    n = len(box_array)
+    angle_array = np.empty(0) if angles is None else _vector("angles", angles, n, np.float64)
+    bad = ~np.isfinite(angle_array)
+    if bad.any():
+        i = int(bad.argmax())
+        raise UsageError(f"angles[{i}] is {angle_array[i]}; give a finite number of radians")
+    result, pixels = _target(n, size, color, dtype, layout, out)
+    _core.crop_faces(
+        image,
+        box_array,
+        angle_array,
+        pixels,
+        _color_of(image, image_color),
+        color,
+        _finite("scale", scale),
+        _finite("offset", offset),
+        _threads(threads),
+    )
+    return result
+
+
+def letterbox(
+    image: NDArray[np.uint8],
+    size: tuple[int, int],
+    *,
+    color: Color = "bgr",
+    image_color: Color = "bgr",
+    dtype: PixelType = "uint8",
+    scale: float = 1.0,
+    offset: float = 0.0,
+    layout: Layout = "NHWC",
+    padding: float = 114.0,
+    threads: int = 1,
+    out: NDArray[Any] | None = None,
+) -> tuple[NDArray[Any], float, tuple[int, int]]:
+    """Fits a whole frame onto a canvas, aspect kept, centred, resampled as crop_faces does.
+
+    size: (width, height) of the canvas.
+    padding: level 0..255 beside the frame, before `scale` and `offset` apply. 114 is what the YOLO
+        family pads with (Ultralytics' LetterBox).
+    threads: bands of rows are shared out over at most this many threads.
+    The other arguments are those of crop_faces.
+
+    Returns the canvas [height, width, channels] or [channels, height, width], the zoom, and
+    (dx, dy): a point p of the frame lies at p * zoom + (dx, dy) on the canvas, exactly.
+    """
+    _check_image(image)
+    if not 0 <= padding <= 255:
+        raise UsageError(f"padding is {padding}; give a level from 0 to 255")
+    batch = None if out is None else out[np.newaxis]
+    result, pixels = _target(1, size, color, dtype, layout, batch)
+    zoom, dx, dy = _core.letterbox(
+        image,
+        pixels,
+        _color_of(image, image_color),
+        color,
+        _finite("scale", scale),
+        _finite("offset", offset),
+        float(padding),
+        _threads(threads),
+    )
+    return result[0] if out is None else out, zoom, (dx, dy)
+
+
+def nms(
+    boxes: ArrayLike, scores: ArrayLike, iou: float = 0.45, *, limit: int | None = None
+) -> NDArray[np.int64]:
+    """Greedy non-maximum suppression.
+
+    boxes: [n, 4] x, y, width, height, computed with as float32; scores: [n].
+    iou: a box is dropped when its intersection over union with a better one is above this, 0..1.
+    limit: keep at most so many.
+
+    Returns the int64 indices of the boxes kept, best score first, the earlier of equals first.
+    """
+    box_array = _boxes(boxes, positive=False)
+    n = len(box_array)
+    score_array = _vector("scores", scores, n, np.float32)
+    bad = np.isnan(score_array)
+    if bad.any():
+        raise UsageError(f"scores[{int(bad.argmax())}] is nan; give a number")
+    if not 0 <= iou <= 1:
+        raise UsageError(f"iou is {iou}; give a number from 0 to 1")
+    if limit is not None and limit < 0:
+        raise UsageError(f"limit is {limit}; give 0 or more, or None for all")
+    kept = np.empty(n if limit is None else min(n, limit), np.int64)
+    return kept[: _core.nms(box_array, score_array, float(iou), kept)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Level:
+    """What an anchor-free detector answers for one stride; float32 arrays of any strides.
+
+    stride: pixels of the network input a cell.
+    scores: [rows, columns].
+    distances: [rows, columns, 4] from the centre of the cell to the left, top, right and bottom
+        side of the box, in strides.
+    landmarks: [rows, columns, 2 k] offsets x, y of each of k points from the centre of the cell,
+        in strides, or None.
+    """
+
+    stride: float
+    scores: NDArray[np.float32]
+    distances: NDArray[np.float32]
+    landmarks: NDArray[np.float32] | None = None
+
+
+def decode_boxes(
+    levels: Sequence[Level],
+    *,
+    threshold: float,
+    scale: float = 1.0,
+    offset: tuple[float, float] = (0.0, 0.0),
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
+    """Turns the output maps of an anchor-free detector into boxes (before suppression).
+
+    The centre of the cell (row, column) is ((column + 0.5) * stride, (row + 0.5) * stride) in the
+    network input. A cell counts when its score is at least `threshold` and its box and landmarks
+    are finite and the box has an area; scores are taken as they are, so give the threshold of
+    logits for logits.
+
+    levels: all with landmarks of the same number of points, or all without.
+    scale, offset: what letterbox returned, to get pixels of the frame and not of the canvas.
+
+    Returns boxes float32 [n, 4] x, y, width, height, scores float32 [n], and landmarks
+    float32 [n, k, 2] or None, in the order level, row, column.
+    """
+    if not scale > 0 or not np.isfinite(scale):
+        raise UsageError(f"scale is {scale}; give the positive zoom that letterbox returned")
+    if not np.isfinite(offset).all():
+        raise UsageError(f"offset is {offset}; give the (dx, dy) that letterbox returned")
+    if np.isnan(threshold):
+        raise UsageError("threshold is nan; give a score")
+    points = {0 if level.landmarks is None else level.landmarks.shape[-1] for level in levels}
+    if len(points) > 1 or any(count % 2 for count in points):
+        raise UsageError(
+            f"the landmarks of the levels have {sorted(points)} channels; "
+            "all levels need the same even number, x and y of each point"
+        )
+    found = [_decode_level(i, level, threshold) for i, level in enumerate(levels)]
+    values = max(points, default=0)
+    boxes = np.concatenate([np.empty((0, 4), np.float32), *(part[0] for part in found)])
+    scores = np.concatenate([np.empty(0, np.float32), *(part[1] for part in found)])
+    landmarks = np.concatenate([np.empty((0, values), np.float32), *(part[2] for part in found)])
+    shift = np.asarray(offset, np.float32)
+    boxes[:, :2] -= shift
+    boxes /= np.float32(scale)
+    if not values:
+        return boxes, scores, None
+    return boxes, scores, (landmarks.reshape(-1, values // 2, 2) - shift) / np.float32(scale)
+
+
+def _decode_level(
+    index: int, level: Level, threshold: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    scores = level.scores
+    if scores.ndim != 2:
+        raise UsageError(f"levels[{index}].scores has shape {scores.shape}; give [rows, columns]")
+    if not level.stride > 0 or not np.isfinite(level.stride):
+        raise UsageError(f"levels[{index}].stride is {level.stride}; give pixels a cell, above 0")
+    landmarks = level.landmarks
+    if landmarks is None:
+        landmarks = np.empty((*scores.shape, 0), np.float32)
+    maps = {"scores": scores, "distances": level.distances, "landmarks": landmarks}
+    shapes = {"distances": (*scores.shape, 4), "landmarks": (*scores.shape, landmarks.shape[-1])}
+    for name, array in maps.items():
+        if array.dtype != np.float32:
+            raise UsageError(f"levels[{index}].{name} has dtype {array.dtype}; give float32")
+        if array.shape != shapes.get(name, scores.shape):
+            raise UsageError(
+                f"levels[{index}].{name} has shape {array.shape}; scores of {scores.shape} "
+                f"need {shapes[name]}"
+            )
+    boxes = np.empty((scores.size, 4), np.float32)
+    values = np.empty(scores.size, np.float32)
+    points = np.empty((scores.size, landmarks.shape[-1]), np.float32)
+    n = _core.decode(
+        scores[:, :, np.newaxis],
+        level.distances,
+        landmarks,
+        float(level.stride),
+        float(threshold),
+        boxes,
+        values,
+        points,
+    )
+    return boxes[:n], values[:n], points[:n]
+
+
+def _check_image(image: NDArray[np.uint8]) -> None:
+    if not isinstance(image, np.ndarray):
+        raise UsageError(f"image is a {type(image).__name__}; give a uint8 NumPy array")
+    if image.dtype != np.uint8:
+        raise UsageError(f"image has dtype {image.dtype}; give uint8 levels from 0 to 255")
+    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or 0 in image.shape:
+        raise UsageError(
+            f"image has shape {image.shape}; give [height, width, 3] or [height, width], not empty"
+        )
+
+
+def _color_of(image: NDArray[np.uint8], color: str) -> Color:
+    """The colour of the image's own channels; a 2-D image is gray under any name."""
+    checked = _color("image_color", color)
+    if image.ndim == 2:
+        return "gray"
+    if checked == "gray":
+        raise UsageError(
+            f"image_color is 'gray' but image has shape {image.shape}; "
+            "give [height, width], or say 'bgr' or 'rgb'"
+        )
+    return checked
+
+
+def _color(name: str, color: str) -> Color:
+    if color not in _COLORS:
+        raise UsageError(f"{name} is {color!r}; give 'bgr', 'rgb' or 'gray'")
+    return _COLORS[color]
+
+
+def _array(name: str, values: ArrayLike, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """C-contiguous copy-if-needed; what does not fit the type becomes infinite, for checks."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} is not an array of numbers: {error}") from error
+
+
+def _boxes(boxes: ArrayLike, *, positive: bool) -> NDArray[np.float32]:
+    array = _array("boxes", boxes, np.float32)
+    if array.size == 0:
+        return np.empty((0, 4), np.float32)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise UsageError(f"boxes has shape {array.shape}; give [n, 4] of x, y, width, height")
+    good = np.isfinite(array).all(axis=1)
+    if positive:
+        good &= (array[:, 2:] > 0).all(axis=1)
+    if not good.all():
+        i = int(good.argmin())
+        sides = ", width and height above 0" if positive else ""
+        value = ", ".join(f"{side:g}" for side in array[i])
+        raise UsageError(f"boxes[{i}] is ({value}); give finite x, y, width, height{sides}")
+    return array
+
+
+def _vector(name: str, values: ArrayLike, n: int, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    array = _array(name, values, dtype)
+    if array.shape != (n,):
+        raise UsageError(f"{name} has shape {array.shape}; there are {n} boxes, so give ({n},)")
+    return array
+
+
+def _finite(name: str, value: float) -> float:
+    if not np.isfinite(value):
+        raise UsageError(f"{name} is {value}; give a finite number")
+    return float(value)
+
+
+def _threads(threads: int) -> int:
+    if threads < 1:
+        raise UsageError(f"threads is {threads}; give 1 or more")
+    return threads
+
+
+def _target(
+    n: int,
+    size: tuple[int, int],
+    color: str,
+    dtype: PixelType,
+    layout: Layout,
+    out: NDArray[Any] | None,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The array to return, and the view of it as [n, height, width, channels]."""
+    try:
+        width, height = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        raise UsageError(f"size is {size!r}; give (width, height) as whole numbers") from None
+    if not (0 < width <= _core.LARGEST_SIDE and 0 < height <= _core.LARGEST_SIDE):
+        raise UsageError(f"size is {size}; give sides from 1 to {_core.LARGEST_SIDE}")
+    if dtype not in ("float32", "uint8"):
+        raise UsageError(f"dtype is {dtype!r}; give 'float32' or 'uint8'")
+    if layout not in ("NHWC", "NCHW"):
+        raise UsageError(f"layout is {layout!r}; give 'NHWC' or 'NCHW'")
+    channels = 1 if _color("color", color) == "gray" else 3
+    planar = layout == "NCHW"
+    shape = (n, channels, height, width) if planar else (n, height, width, channels)
+    if out is None:
+        out = np.empty(shape, dtype)
+    elif out.shape != shape or out.dtype != dtype or not out.flags.carray:
+        raise UsageError(
+            f"out is {out.dtype} of shape {out.shape}; "
+            f"give a writable C-contiguous {dtype} array of shape {shape}"
+        )
+    return out, out.transpose(0, 2, 3, 1) if planar else out

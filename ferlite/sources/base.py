@@ -1,0 +1,210 @@
+"""What every source is, and what a user may ask of one."""
+
+from __future__ import annotations
+
+import math
+import operator
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self, get_args, runtime_checkable
+
+import numpy as np
+
+from ferlite.errors import UsageError
+from ferlite.types import Color, Frame, SourceInfo
+
+# The largest picture that is decoded, in pixels: 403 MB as BGR. Phones reach 50 million; a file
+# of a few kilobytes can claim billions.
+MAX_PIXELS = 2**27
+
+# Time stamps are rationals turned into floats; this is far under any frame's duration.
+EPSILON_S = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """Which frames to deliver, and how to wait for those that are late.
+
+    every, start_s, duration_s and fps_limit choose among moving pictures (video, live, arrays);
+    stills are all delivered. Frames that are not chosen are decoded, as later ones need them, but
+    never converted to BGR.
+
+    every: deliver each Nth frame, counted from the first one at or after start_s.
+    start_s: seconds to skip, from the source's first picture.
+    duration_s: seconds to deliver after start_s; None for all.
+    fps_limit: at most this many frames per second on average, evenly spread; None for all.
+    color: order of the channels in arrays handed over; "gray" takes only HxW. Frames delivered are
+        BGR whatever this says.
+    array_fps: frames per second of arrays that come without time stamps.
+    timeout_s: how long a stream may take to answer, or to send its next packet.
+    reconnect_s: how long to try to get a lost camera or live stream back; 0 to end at the first
+        loss, `math.inf` to try for ever.
+
+    Raises UsageError naming the value that is out of range.
+    """
+
+    every: int = 1
+    start_s: float = 0.0
+    duration_s: float | None = None
+    fps_limit: float | None = None
+    color: Color = "bgr"
+    array_fps: float = 25.0
+    timeout_s: float = 10.0
+    reconnect_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        try:
+            every = operator.index(self.every)
+        except TypeError:
+            every = 0
+        if every < 1:
+            raise UsageError(f"every={self.every!r}: give a whole number of at least 1")
+        for name in ("duration_s", "fps_limit", "array_fps", "timeout_s"):
+            value = getattr(self, name)
+            optional = name in ("duration_s", "fps_limit")
+            if not (value is None and optional) and not _finite(value, above=0):
+                raise UsageError(f"{name}={value!r}: give a number above 0")
+        if not (_finite(self.start_s) and self.start_s >= 0):
+            raise UsageError(f"start_s={self.start_s!r}: give seconds, 0 or more")
+        if self.reconnect_s != math.inf and not (
+            _finite(self.reconnect_s) and self.reconnect_s >= 0
+        ):
+            raise UsageError(f"reconnect_s={self.reconnect_s!r}: give seconds, 0 or more")
+        if self.color not in get_args(Color):
+            raise UsageError(f"color={self.color!r}: give one of {', '.join(get_args(Color))}")
+
+
+def _finite(value: object, above: float = -math.inf) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value > above
+
+
+@runtime_checkable
+class Source(Protocol):
+    """An input: where frames come from.
+
+    Iterating yields `Frame`s in order. A second iteration starts again from the beginning (stills,
+    files, sequences of arrays), connects anew (cameras, streams), or goes on where the first one
+    stopped (generators of arrays).
+    """
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known of the input; of several, the one being read."""
+
+    @property
+    def items(self) -> int:
+        """How many inputs this source reads one after another."""
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None:
+        """End every iteration at its next frame, and release what is held.
+
+        May be called more than once and from any thread. A read that waits for the network ends
+        by SourceOptions.timeout_s at the latest. A closed source yields nothing.
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class SourceBase:
+    """The part of Source that all implementations share.
+
+    Closing only sets an event that the iterating thread looks at between frames: FFmpeg's contexts
+    must not be freed by one thread while another one is inside them.
+    """
+
+    items = 1
+
+    def __init__(self, info: SourceInfo, options: SourceOptions) -> None:
+        self._info = info
+        self._options = options
+        self._closed = threading.Event()
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def error_frame(self, message: str, index: int = 0, t: float = 0.0) -> Frame:
+        """A frame that says why there is no picture."""
+        image = np.empty((0, 0, 3), np.uint8)
+        return Frame(self._info, index, t, image, " ".join(message.split()))
+
+
+class Sampler:
+    """Decides for one time stamp after another whether its frame is wanted.
+
+    origin: time stamp of the source's first picture, seconds; start_s counts from there.
+    index: position of the last frame asked about, from 0 at start_s; -1 before.
+    """
+
+    def __init__(self, options: SourceOptions, origin: float) -> None:
+        self.start = origin + options.start_s
+        self.end = math.inf if options.duration_s is None else self.start + options.duration_s
+        self.index = -1
+        self._every = options.every
+        self._limit = options.fps_limit
+        self._slot: int | None = None
+
+    def wants(self, t: float) -> bool:
+        if t < self.start - EPSILON_S or self.ended(t):
+            return False
+        self.index += 1
+        if self.index % self._every:
+            return False
+        if self._limit is None:
+            return True
+        # One frame for each slot of 1/fps_limit seconds: keeps the average exact where the gap
+        # since the last frame would not (20 of 30 frames a second would become 15). Half a slot
+        # of slack, or frames whose rate equals the limit jitter over a slot's edge.
+        slot = math.floor((t - self.start) * self._limit + 0.5)
+        wanted = slot != self._slot
+        self._slot = slot
+        return wanted
+
+    def ended(self, t: float) -> bool:
+        """No later frame can be wanted."""
+        return t >= self.end - EPSILON_S
+
+
+def expected(
+    options: SourceOptions, frames: int | None, fps: float | None, duration_s: float | None
+) -> tuple[int | None, float | None]:
+    """Frames and seconds that will be delivered of a source that has so many; None if unknown."""
+    if frames is None and fps is not None and duration_s is not None:
+        frames = round(fps * duration_s)
+    if duration_s is not None:
+        window = max(0.0, duration_s - options.start_s)
+        if options.duration_s is not None:
+            window = min(window, options.duration_s)
+        if frames is not None:
+            frames = math.ceil(frames * window / duration_s - EPSILON_S) if duration_s else frames
+        duration_s = window
+    if frames is not None:
+        frames = math.ceil(frames / options.every)
+        if options.fps_limit is not None and duration_s is not None:
+            frames = min(frames, math.ceil(duration_s * options.fps_limit))
+    return frames, duration_s

@@ -1,0 +1,161 @@
+"""What cameras and live streams have in common: a clock of their own, and outages."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from ferlite.errors import SourceError
+from ferlite.sources.base import Sampler, SourceBase, SourceOptions
+from ferlite.sources.decoding import Converter, explain, video_stream
+from ferlite.types import Frame, SourceInfo
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+FIRST_RETRY_S = 0.5
+SLOWEST_RETRY_S = 10.0
+
+
+class LiveSource(SourceBase):
+    """Frames as they happen, from a camera or a stream.
+
+    `Frame.t` is 0 at the first frame and follows the sender's time stamps; over an outage it is
+    carried on by this machine's clock, so that it never goes back. Every frame that arrives is
+    delivered: whoever cannot keep up must drop some, which the pipeline does.
+
+    An outage (an error, an end, or nothing for timeout_s) gives one frame with `error` when it
+    begins. The connection is then tried again after 0.5 s, 1 s, 2 s ... at most 10 s, and `index`
+    goes on counting once it is back. If it is not back within reconnect_s, one more frame with
+    `error` says so and the source ends.
+
+    connect: opens the container, raising SourceError; called at once, so that a camera or stream
+        that cannot be reached at all raises here.
+    """
+
+    def __init__(
+        self, name: str, connect: Callable[[], InputContainer], options: SourceOptions | None = None
+    ) -> None:
+        super().__init__(SourceInfo(name, "live"), options or SourceOptions())
+        self._connect = connect
+        self._held_lock = threading.Lock()
+        self._held: InputContainer | None = None
+        container = connect()
+        try:
+            stream = video_stream(container, name)
+        except SourceError:
+            container.close()
+            raise
+        context, rate = stream.codec_context, stream.average_rate
+        self._info = SourceInfo(
+            name,
+            "live",
+            context.width,
+            context.height,
+            fps=float(rate) if rate else None,
+            duration_s=self._options.duration_s,
+        )
+        self._held = container  # the first iteration's
+
+    def close(self) -> None:
+        super().close()
+        if container := self._take_held():
+            container.close()
+
+    def _take_held(self) -> InputContainer | None:
+        with self._held_lock:
+            container, self._held = self._held, None
+        return container
+
+    def __iter__(self) -> Iterator[Frame]:
+        import av
+
+        name, options = self._info.name, self._options
+        clock = _Clock()
+        sampler = Sampler(options, 0.0)
+        outage_began: float | None = None
+        retry_s = FIRST_RETRY_S
+        while not self._closed.is_set():
+            try:
+                with self._take_held() or self._connect() as container:
+                    for frame in self._connected(container, clock, sampler):
+                        outage_began, retry_s = None, FIRST_RETRY_S
+                        if frame is not None:
+                            yield frame
+                reason = "the stream ended"
+            except (SourceError, av.FFmpegError) as error:
+                reason = explain(error, options.timeout_s).removeprefix(f"{name}: ")
+            if self._closed.is_set() or sampler.ended(clock.now()):
+                return
+            index, t = sampler.index + 1, clock.now()
+            if outage_began is None:
+                outage_began = t
+                yield self.error_frame(f"{name}: connection lost: {reason}", index, t)
+                if not options.reconnect_s:
+                    return
+            if t + retry_s - outage_began > options.reconnect_s:
+                message = f"{name}: not back within {options.reconnect_s:g} s, gave up: {reason}"
+                yield self.error_frame(message, index, t)
+                return
+            self._closed.wait(retry_s)
+            retry_s = min(2 * retry_s, SLOWEST_RETRY_S)
+
+    def _connected(
+        self, container: InputContainer, clock: _Clock, sampler: Sampler
+    ) -> Iterator[Frame | None]:
+        """Frames of one connection, None for those that are not wanted."""
+        import av
+
+        stream = video_stream(container, self._info.name)
+        convert = Converter()
+        clock.connected()
+        for packet in container.demux(stream):
+            if self._closed.is_set():
+                return
+            try:
+                pictures = packet.decode()
+            except av.InvalidDataError:
+                continue  # joined between keyframes, or lost on the way: the next ones will do
+            for picture in pictures:
+                t = clock.read(None if picture.pts is None else float(picture.time))
+                if sampler.ended(t):
+                    return
+                if sampler.wants(t):
+                    yield Frame(self._info, sampler.index, t, convert(picture))
+                else:
+                    yield None
+
+
+class _Clock:
+    """Seconds since the first frame, over any number of connections."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None  # this machine's clock at the first frame
+        self._offset: float | None = None  # what turns the sender's time into ours
+        self._last = 0.0
+
+    def connected(self) -> None:
+        """The sender's clock may have started anew."""
+        self._offset = None
+
+    def read(self, stamp: float | None) -> float:
+        """Seconds for a frame that came with this time stamp, or with none."""
+        if self._began is None:
+            self._began = time.monotonic()
+        now = self.now()
+        if stamp is None:
+            t = now
+        else:
+            if self._offset is None:
+                self._offset = now - stamp
+            t = stamp + self._offset
+        self._last = max(self._last, t)
+        return self._last
+
+    def now(self) -> float:
+        """Seconds by this machine's clock; never before a time already given."""
+        if self._began is None:
+            return 0.0
+        return max(self._last, time.monotonic() - self._began)

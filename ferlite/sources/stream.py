@@ -1,0 +1,60 @@
+"""Streams and videos behind a URL, through PyAV."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from ferlite.errors import UsageError
+from ferlite.sources.base import Source, SourceOptions
+from ferlite.sources.decoding import open_container
+from ferlite.sources.live import LiveSource
+from ferlite.sources.video import VideoSource
+
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "tcp")
+
+_AV_OPTIONS = {
+    # RTP over UDP loses packets on busy networks and does not pass most firewalls.
+    "rtsp": {"rtsp_transport": "tcp"},
+    "rtsps": {"rtsp_transport": "tcp"},
+    # FFmpeg asks for the rest of a file whose transfer broke off; waits 0, 1, 3 s, then gives up.
+    "http": {"reconnect": "1", "reconnect_delay_max": "4"},
+    "https": {"reconnect": "1", "reconnect_delay_max": "4"},
+}
+
+
+def open_stream(url: str, options: SourceOptions | None = None) -> Source:
+    """Open a URL: rtsp, http, https, rtmp, udp or tcp.
+
+    A file with an end behind http or https is a video (or one picture), kept as it is; everything
+    else is live and reconnects (see LiveSource). RTSP goes over TCP. User and password in the URL
+    are used but kept out of names and messages.
+
+    Raises UsageError for another kind of URL, SourceError when it cannot be opened.
+    """
+    options = options or SourceOptions()
+    scheme = urlsplit(url).scheme.lower()
+    if scheme not in SCHEMES:
+        raise UsageError(f"{url}: cannot open {scheme}://; give one of {', '.join(SCHEMES)}")
+    name = public_name(url)
+    av_options = _AV_OPTIONS.get(scheme, {})
+    if scheme in ("http", "https"):
+        with open_container(
+            url, name=name, options=av_options, timeout_s=options.timeout_s
+        ) as container:
+            # "jpeg_pipe" and the like are single pictures; they have no duration.
+            finite = container.duration is not None or container.format.name.endswith("_pipe")
+        if finite:
+            return VideoSource(name, options, location=url, av_options=av_options)
+        # An unbroken retry inside FFmpeg would hide the outage.
+        av_options = {}
+    return LiveSource(
+        name,
+        lambda: open_container(url, name=name, options=av_options, timeout_s=options.timeout_s),
+        options,
+    )
+
+
+def public_name(url: str) -> str:
+    """The URL without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,238 @@
+"""Video files, and finite videos behind a URL, through PyAV."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ferlite.errors import SourceError
+from ferlite.sources.base import EPSILON_S, Sampler, SourceBase, SourceOptions, expected
+from ferlite.sources.decoding import Converter, explain, open_container, video_stream
+from ferlite.types import Frame, SourceInfo
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+# Containers whose header says how long the whole is, so that an early end is a truncated file.
+# The others' durations are estimates.
+_DECLARES_DURATION = ("matroska", "mov")
+# Shorter differences come from rounding and from the padding of audio codecs.
+_TRUNCATED_S = 0.5
+# How far to look for a first picture when opening.
+_PROBE_PACKETS = 200
+
+
+class VideoSource(SourceBase):
+    """A file of moving pictures.
+
+    `Frame.t` is the presentation time in the container, pts * time_base, after its edit list; a
+    file whose clock starts at 1.4 s (MPEG-TS) has its first frame at t 1.4. Where a format has no
+    time stamps at all (a bare H.264 stream), t is the position over the nominal frame rate.
+    `Frame.index` counts from the first frame at or after start_s. Rotation and mirroring written
+    in the container are applied; a resolution that changes midway changes the frames' shape.
+
+    A file that ends early or is damaged gives the frames that can be read, then one with `error`.
+
+    path: the file; or `location`, what FFmpeg opens in its place, with its `av_options`.
+    Raises SourceError when there is no video to open, or start_s is past its end.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        options: SourceOptions | None = None,
+        *,
+        location: str | None = None,
+        av_options: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(SourceInfo(str(path), "video"), options or SourceOptions())
+        # The prefix keeps FFmpeg from taking a colon in a file name for a protocol.
+        self._location = location or f"file:{path}"
+        self._av_options = av_options
+        self._timeout_s = self._options.timeout_s if location else None
+        with self._open() as container:
+            self._info = self._describe(container)
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._closed.is_set():
+            return
+        with self._open() as container:
+            yield from self._frames(container)
+
+    def _open(self) -> InputContainer:
+        return open_container(
+            self._location,
+            name=self._info.name,
+            options=self._av_options,
+            timeout_s=self._timeout_s,
+        )
+
+    def _describe(self, container: InputContainer) -> SourceInfo:
+        import av
+
+        name, options = self._info.name, self._options
+        stream = video_stream(container, name)
+        # FFmpeg counts the pictures of a GIF; its "jpeg_pipe" and the like read single pictures.
+        format_name = container.format.name
+        if format_name.endswith("_pipe") or (format_name == "gif" and stream.frames == 1):
+            self._options = options = SourceOptions()
+            kind: Literal["image", "video"] = "image"
+        else:
+            kind = "video"
+        fps = float(stream.average_rate) if stream.average_rate else None
+        duration_s = None
+        if stream.duration is not None and stream.time_base is not None:
+            duration_s = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            duration_s = container.duration / av.time_base
+        if duration_s is not None and options.start_s >= duration_s:
+            raise SourceError(
+                f"{name}: start at {options.start_s:g} s is past its end at {duration_s:.2f} s"
+            )
+        width, height = stream.codec_context.width, stream.codec_context.height
+        try:
+            # The display matrix comes with the decoded frame, not with the stream.
+            for packet in itertools.islice(container.demux(stream), _PROBE_PACKETS):
+                if pictures := packet.decode():
+                    width, height = Converter().shown_size(pictures[0])
+                    break
+        except av.FFmpegError:
+            pass  # iterating reports the damage, with the frames that can be read around it
+        if kind == "image":
+            return SourceInfo(name, kind, width, height, frames=1)
+        frames, duration_s = expected(options, stream.frames or None, fps, duration_s)
+        return SourceInfo(name, kind, width, height, frames, fps, duration_s)
+
+    def _frames(self, container: InputContainer) -> Iterator[Frame]:
+        import av
+
+        name, info = self._info.name, self._info
+        stream = video_stream(container, name)
+        stream.thread_type = "AUTO"
+        time_base = stream.time_base
+        first_pts = stream.start_time or 0
+        origin = float(first_pts * time_base) if time_base else 0.0
+        rate = float(stream.average_rate) if stream.average_rate else 25.0
+        sampler = Sampler(self._options, origin)
+        reading = _Reading(container, stream)
+        convert = Converter()
+
+        pictures: Iterator[VideoFrame] = iter(reading)
+        if self._options.start_s and time_base:
+            pictures = self._seek(container, stream, reading, sampler.start)
+        t = origin
+        for position, picture in enumerate(pictures):
+            if self._closed.is_set():
+                return
+            t = origin + position / rate if picture.pts is None else float(picture.time)
+            if sampler.ended(t):
+                return
+            if not sampler.wants(t):
+                continue
+            try:
+                image = convert(picture)
+            except (SourceError, av.FFmpegError, MemoryError) as error:
+                reading.damage(str(error))
+                continue
+            yield Frame(info, sampler.index, t, image)
+        if problem := reading.problem():
+            yield self.error_frame(f"{name}: {problem}", sampler.index + 1, t)
+
+    def _seek(
+        self, container: InputContainer, stream: VideoStream, reading: _Reading, target: float
+    ) -> Iterator[VideoFrame]:
+        """Pictures from the last keyframe before `target`, or all where that is not possible."""
+        import av
+
+        assert stream.time_base is not None
+        try:
+            container.seek(int(target / stream.time_base), stream=stream)
+        except av.FFmpegError:
+            return iter(reading)
+        reading.joined_midway = True
+        pictures = iter(reading)
+        first = next(pictures, None)
+        if first is not None and first.pts is not None and first.time <= target + EPSILON_S:
+            return itertools.chain([first], pictures)
+        # Some containers have no index and land past the target: an exact start matters more.
+        container.seek(stream.start_time or 0, stream=stream)
+        reading.restart()
+        return iter(reading)
+
+
+class _Reading:
+    """Decodes one stream to its end, and keeps count of what was wrong on the way.
+
+    joined_midway: packets before the first keyframe are expected not to decode.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._container = container
+        self._stream = stream
+        self.restart()
+
+    def restart(self) -> None:
+        self.joined_midway = False
+        self._damaged = 0
+        self._reason = ""
+        self._reached_s = 0.0
+        self._decoded = 0
+
+    def damage(self, reason: str) -> None:
+        self._damaged += 1
+        self._reason = self._reason or reason
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        import av
+
+        # All streams: where a file is cut, it is as often an audio packet that is incomplete.
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+            except av.FFmpegError as error:
+                self.damage(explain(error))
+                yield from self._decode(None)
+                return
+            if packet.is_corrupt:
+                self.damage("incomplete packet")
+            if packet.pts is not None and packet.time_base is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self._reached_s = max(self._reached_s, end)
+            if packet.stream is self._stream:
+                yield from self._decode(packet)
+
+    def _decode(self, packet: av.Packet[Any] | None) -> list[VideoFrame]:
+        import av
+
+        try:
+            pictures = self._stream.decode(packet)
+        except av.FFmpegError:
+            if self._decoded or not self.joined_midway:
+                self.damage("packet that cannot be decoded")
+            return []
+        self._decoded += len(pictures)
+        return pictures
+
+    def problem(self) -> str | None:
+        """What was wrong, one line, once the pictures have run out."""
+        import av
+
+        container = self._container
+        if container.duration and container.format.name.startswith(_DECLARES_DURATION):
+            declared_s = ((container.start_time or 0) + container.duration) / av.time_base
+            if declared_s - self._reached_s > _TRUNCATED_S:
+                return f"truncated: ends at {self._reached_s:.2f} s of {declared_s:.2f} s"
+        if self._damaged:
+            places = "place" if self._damaged == 1 else "places"
+            return f"damaged in {self._damaged} {places} ({self._reason}); the rest was read"
+        if not self._decoded:
+            return "holds no picture that can be decoded"
+        return None

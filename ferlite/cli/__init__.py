@@ -1,0 +1,119 @@
+"""The command line: a group whose commands are imported only when they are called.
+
+`ferlite --help` therefore costs no more than click. Errors leave here as one line on stderr:
+
+    0    done; also when the reader of the output has seen enough (`| head`)
+    1    the run failed, or some of its inputs did (FerliteError)
+    2    wrong usage (UsageError, click's own)
+    130  Ctrl-C (128 + SIGINT); 143 for SIGTERM
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from ferlite import __version__
+from ferlite.cli.interrupt import Interrupted
+from ferlite.errors import FerliteError, UsageError
+
+
+class _Entry(NamedTuple):
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS = {
+    "detect": _Entry("ferlite.cli.detect", "detect", "Read emotions from pictures, video, camera."),
+    "demo": _Entry("ferlite.cli.demo", "demo", "Try it: a built-in clip, no file and no network."),
+    "models": _Entry("ferlite.cli.models", "models", "List, show and verify installed models."),
+    "doctor": _Entry("ferlite.cli.doctor", "doctor", "Tell what works on this machine."),
+    "train": _Entry("ferlite.cli.train", "train", "Train an emotion model."),
+    "evaluate": _Entry("ferlite.cli.evaluate", "evaluate", "Score a model on labelled faces."),
+    "export": _Entry("ferlite.cli.export", "export", "Turn trained weights into an ONNX model."),
+    "quantize": _Entry("ferlite.cli.quantize", "quantize", "Make the INT8 version of a model."),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and one line each; imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BaseException as error:
+            if ctx.params.get("debug") or isinstance(error, SystemExit):
+                raise
+            ctx.exit(_report(error))
+
+
+def _report(error: BaseException) -> int:
+    """Prints the one line for this error and gives the exit status."""
+    words = " ".join(str(error).split())
+    if isinstance(error, BrokenPipeError):
+        # The reader has what it wanted (`| head`). Python flushes stdout once more at its end; let
+        # that go where nobody complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        click.echo(words or "interrupted", err=True)
+        return 128 + (error.signum if isinstance(error, Interrupted) else signal.SIGINT)
+    if isinstance(error, FerliteError):
+        click.echo(f"error: {words}", err=True)
+        return 2 if isinstance(error, UsageError) else 1
+    click.echo(
+        f"error: unexpected {type(error).__name__}: {words}"
+        " (`ferlite --debug ...` shows where; please report it)",
+        err=True,
+    )
+    return 1
+
+
+class _Warnings(logging.Handler):
+    """Log records as lines on stderr; what stderr is may change while a progress bar is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  ferlite demo                              see it work
+  ferlite detect holiday.mp4 -o out         annotated video, records, summary
+  ferlite detect photos/                    every picture of a folder
+  ferlite detect 0 --stdout                 first camera, JSON Lines to the terminal
+  ferlite doctor                            what works here, what to do where it does not
+""",
+)
+@click.version_option(__version__, prog_name="ferlite")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+def main(debug: bool) -> None:
+    """Reads facial emotion from pictures, video and cameras, on small CPUs and offline."""
+    logging.getLogger("ferlite").addHandler(_Warnings())

@@ -1,0 +1,285 @@
+"""What `ferlite doctor` looks at. Each tries the real thing and says what to do if it fails."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Literal
+
+import ferlite
+from ferlite.errors import FerliteError
+
+# Distributions that hold the same module and overwrite each other when installed together.
+_CLASHES = (
+    (
+        ("opencv-python", "opencv-python-headless", "opencv-contrib-python"),
+        "pip uninstall -y opencv-python opencv-contrib-python opencv-python-headless"
+        " && pip install opencv-python-headless",
+    ),
+    (
+        ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu"),
+        "keep one: pip uninstall -y all of them, then install that one",
+    ),
+)
+
+# Instruction sets that decide the speed of ferlite's own kernels or of ONNX Runtime's.
+_FEATURES = (
+    ["sse4_1", "fma", "avx", "avx2", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8"],
+    ["asimd", "neon", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"],
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report.
+
+    state: "ok"; "missing" when something is absent that ferlite can do without; "broken" when
+        something it needs does not work.
+    remedy: what to do, empty when ok.
+    """
+
+    name: str
+    state: Literal["ok", "missing", "broken"]
+    detail: str
+    remedy: str = ""
+
+
+def run_checks(output: Path) -> Iterator[Check]:
+    """Yields the checks one by one, as they finish; `output` is the folder results would go to."""
+    for check in (
+        _versions,
+        _clashes,
+        _processor,
+        _kernels,
+        _providers,
+        _models,
+        _haar,
+        _codecs,
+        _cameras,
+        lambda: _folders(output),
+    ):
+        yield from _guarded(check)
+
+
+def _guarded(check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """A check that itself fails is a finding too, and the others still run."""
+    try:
+        yield from check()
+    except Exception as error:
+        name = check.__name__.strip("_")
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        remedy = "" if isinstance(error, FerliteError) else "pip install --force-reinstall ferlite"
+        yield Check(name, "broken", detail, remedy)
+
+
+def _versions() -> Iterator[Check]:
+    yield Check("ferlite", "ok", f"{ferlite.__version__} in {Path(ferlite.__file__).parent}")
+    yield Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
+    yield Check("system", "ok", f"{_distribution()}, {platform.release()} {platform.machine()}")
+    for module, package in (
+        ("numpy", "numpy"),
+        ("onnxruntime", "onnxruntime"),
+        ("cv2", "opencv-python-headless"),
+        ("av", "av"),
+        ("rich", "rich"),
+    ):
+        try:
+            found = import_module(module)
+        except ImportError as error:
+            yield Check(package, "broken", str(error), f"pip install {package}")
+            continue
+        version = getattr(found, "__version__", None) or metadata.version(package)
+        if module == "av":
+            libraries = found.library_versions.items()
+            version += " with " + ", ".join(
+                f"{name} {'.'.join(map(str, number))}"
+                for name, number in libraries
+                if name in ("libavcodec", "libavformat", "libswscale")
+            )
+        yield Check(package, "ok", version)
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return platform.system()
+
+
+def _clashes() -> Iterator[Check]:
+    installed = {str(d.metadata["Name"]).lower() for d in metadata.distributions()}
+    for names, remedy in _CLASHES:
+        if len(both := [name for name in names if name in installed]) > 1:
+            detail = f"{' and '.join(both)} overwrite each other"
+            yield Check("packages", "broken", detail, remedy)
+
+
+def _processor() -> Iterator[Check]:
+    facts = _cpuinfo()
+    # Arm kernels name no model; a Raspberry Pi names its board.
+    name = facts.get("model name") or facts.get("Model") or platform.processor() or "unknown"
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    flags = set((facts.get("flags") or facts.get("Features") or "").split())
+    features = [feature for family in _FEATURES for feature in family if feature in flags]
+    yield Check("processor", "ok", f"{name}, {usable} of {os.cpu_count()} logical cores usable")
+    yield Check("cpu features", "ok", " ".join(features) or "none that ferlite uses")
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Fields of /proc/cpuinfo, first processor first; empty where there is none."""
+    facts: dict[str, str] = {}
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        for line in path.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    return facts
+
+
+def _kernels() -> Iterator[Check]:
+    """Crops a known face-sized square with the C++ core."""
+    import numpy as np
+
+    from ferlite import crops
+
+    ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
+    boxes = np.array([[16, 16, 32, 32]], np.float32)
+    crop = crops.crop_faces(ramp, boxes, size=(16, 16), color="gray", image_color="gray")
+    # Area average of columns 16 and 17, 18 and 19, ...
+    exact = np.allclose(crop[0, 0, :, 0], np.arange(16.5, 48, 2))
+    yield Check(
+        "c++ kernels",
+        "ok" if exact else "broken",
+        f"portable build for {platform.machine()}" + ("" if exact else ", but its crops are wrong"),
+        "" if exact else "pip install --force-reinstall --no-binary ferlite ferlite",
+    )
+
+
+def _providers() -> Iterator[Check]:
+    from ferlite import session
+
+    for name, works, remedy in session.providers():
+        # The CPU provider is the one that always has to work.
+        state: Literal["missing", "broken"] = "broken" if name == "cpu" else "missing"
+        if works:
+            yield Check(f"provider {name}", "ok", "ran a network")
+        else:
+            problem, _, advice = remedy.partition("; ")
+            yield Check(f"provider {name}", state, problem, advice)
+    yield Check("threads", "ok", f"{session.default_threads()} by default (--threads)")
+
+
+def _models() -> Iterator[Check]:
+    from ferlite import bundles
+    from ferlite.emotion import EmotionClassifier
+
+    found = bundles.installed()
+    if not found:
+        remedy = "install ferlite again; it comes with a model"
+        yield Check("models", "broken", "none installed", remedy)
+    for bundle in found:
+        name = f"model {bundle.path.name}"
+        try:
+            bundle.verify()
+            classifier = EmotionClassifier(bundle)
+        except FerliteError as error:
+            problem, _, advice = str(error).partition("; ")
+            yield Check(name, "broken", problem, advice or "install the model again")
+            continue
+        yield Check(name, "ok", f"{bundle.version}, {len(bundle.files)} files verified")
+        choice = classifier.choice
+        reason = (
+            f"faster here: a batch takes {choice.fp32_ms:g} ms in fp32, {choice.int8_ms:g} in int8"
+            if choice
+            else "the only one"
+        )
+        yield Check(f"precision {bundle.path.name}", "ok", f"{classifier.precision} ({reason})")
+
+
+def _haar() -> Iterator[Check]:
+    import cv2
+
+    from ferlite.faces import open_detector
+
+    try:
+        open_detector("haar")
+    except FerliteError as error:
+        yield Check("detector haar", "broken", str(error), "pip install 'opencv-python-headless<5'")
+    else:
+        yield Check("detector haar", "ok", "OpenCV's frontal cascade")
+    if hasattr(cv2, "FaceDetectorYN"):
+        yield Check("detector yunet", "ok", "with a model file: --detector PATH.onnx")
+    else:
+        remedy = "pip install --upgrade 'opencv-python-headless>=4.10'"
+        yield Check("detector yunet", "missing", f"not in OpenCV {cv2.__version__}", remedy)
+
+
+def _codecs() -> Iterator[Check]:
+    """Encodes a few frames as the video sink does, and decodes them again."""
+    import io
+
+    import av
+    import numpy as np
+
+    remedy = "pip install --force-reinstall --only-binary av av (its wheels hold libx264)"
+    memory = io.BytesIO()
+    try:
+        with av.open(memory, "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for value in range(0, 250, 50):
+                image = np.full((64, 64, 3), value, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+            container.mux(stream.encode())
+    except (av.FFmpegError, ValueError) as error:
+        yield Check("h264 encoder", "broken", f"libx264: {error}", remedy)
+        return
+    yield Check("h264 encoder", "ok", f"libx264, 5 frames in {len(memory.getvalue())} bytes")
+    memory.seek(0)
+    with av.open(memory, "r") as source:
+        decoded = [frame.to_ndarray(format="bgr24") for frame in source.decode(video=0)]
+    levels = [int(image.mean()) for image in decoded]
+    good = len(levels) == 5 and all(abs(v - 50 * i) < 10 for i, v in enumerate(levels))
+    yield Check(
+        "h264 decoder",
+        "ok" if good else "broken",
+        f"{len(levels)} of 5 frames back",
+        "" if good else remedy,
+    )
+
+
+def _cameras() -> Iterator[Check]:
+    devices = sorted(Path("/dev").glob("video*"))
+    if not devices:
+        remedy = "plug one in, or pass it to the container (--device /dev/video0)"
+        yield Check("cameras", "missing", "no /dev/video*", remedy)
+    for device in devices:
+        if os.access(device, os.R_OK | os.W_OK):
+            yield Check("camera", "ok", str(device))
+        else:
+            remedy = "sudo usermod -aG video $USER, then log in again"
+            yield Check("camera", "missing", f"{device}: no permission", remedy)
+
+
+def _folders(output: Path) -> Iterator[Check]:
+    from ferlite.cli.folder import writable
+
+    try:
+        writable(output)
+    except FerliteError as error:
+        yield Check("output folder", "broken", str(error), "choose another with -o")
+    else:
+        yield Check("output folder", "ok", str(output.resolve()))
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"ferlite")
+    except OSError as error:
+        yield Check("temporary files", "broken", str(error), "set TMPDIR to a writable folder")
+    else:
+        yield Check("temporary files", "ok", tempfile.gettempdir())

@@ -1,0 +1,105 @@
+"""The end of a run on stderr: a table on a terminal, two lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+MAX_ROWS = 12
+_WRITTEN = {
+    "jsonl": "results.jsonl",
+    "csv": "results.csv",
+    "summary": "summary.json",
+    "video": "annotated video",
+    "images": "annotated pictures",
+}
+
+
+def report(summary: Mapping[str, Any], folder: Path | None, save: Sequence[str]) -> None:
+    """Prints what a run saw. summary: as in summary.json; folder: None when nothing was written."""
+    totals = _totals(summary)
+    if sys.stderr.isatty() and summary["faces"]:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        console.print(_table(summary))
+        console.print(totals, highlight=False, markup=False)
+    else:
+        shares = shares_text(summary["emotions"]) if summary["faces"] else ""
+        click.echo(f"{totals}{': ' if shares else ''}{shares}", err=True)
+    if folder is not None:
+        kinds = {source["kind"] for source in summary["sources"]}
+        missing = {"video"} if kinds == {"image"} else set() if "image" in kinds else {"images"}
+        names = ", ".join(_WRITTEN[name] for name in save if name not in missing)
+        click.echo(f"written to {folder}: {names}", err=True)
+
+
+def shares_text(emotions: Mapping[str, float], most: int = 3) -> str:
+    """ "happiness 61 %, neutral 30 %, surprise 5 %": the `most` largest shares."""
+    largest = sorted(emotions.items(), key=lambda item: -item[1])[:most]
+    return ", ".join(f"{label} {share:.0%}".replace("%", " %") for label, share in largest)
+
+
+def _totals(summary: Mapping[str, Any]) -> str:
+    parts = [_count(summary["frames"], "frame"), _count(summary["faces"], "face")]
+    if summary["tracks_total"]:
+        parts.append(_count(summary["tracks_total"], "track"))
+    if summary["errors"]:
+        parts.append(f"{summary['errors']} failed")
+    if summary["frames_per_second"]:
+        parts.append(f"{summary['frames_per_second']:.1f} frames/s")
+    return ", ".join(parts)
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def _table(summary: Mapping[str, Any]) -> Any:
+    """Tracks where there are any, else sources with a face; the most seen first."""
+    from rich.table import Table
+
+    tracks = summary["tracks"]
+    several = len({track["source"] for track in tracks}) > 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("track" if tracks else "source")
+    table.add_column("faces", justify="right")
+    if tracks:
+        table.add_column("from", justify="right")
+        table.add_column("to", justify="right")
+    table.add_column("emotion")
+    table.add_column("", no_wrap=True)
+    table.add_column("shares")
+    rows = [row for row in tracks or summary["sources"] if row["emotions"]]
+    rows.sort(key=lambda row: -row["faces" if "faces" in row else "frames"])
+    for row in rows[:MAX_ROWS]:
+        if tracks:
+            name = f"{Path(row['source']).name} {row['track']}" if several else str(row["track"])
+            times = [f"{row['first_t']:.1f} s", f"{row['last_t']:.1f} s"]
+            table.add_row(_plain(name), str(row["frames"]), *times, *_shares(row["emotions"]))
+        else:
+            name = Path(row["source"]).name
+            table.add_row(_plain(name), str(row["faces"]), *_shares(row["emotions"]))
+    if len(rows) > MAX_ROWS:
+        table.add_row(_plain(f"{len(rows) - MAX_ROWS} more"))
+    table.add_section()
+    blank = ["", ""] if tracks else []
+    table.add_row("all", str(summary["faces"]), *blank, *_shares(summary["emotions"]), style="bold")
+    return table
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)  # a file name is no markup
+
+
+def _shares(emotions: Mapping[str, float]) -> list[str]:
+    """The largest emotion, a bar of its share, and the first three in words."""
+    label, share = max(emotions.items(), key=lambda item: item[1])
+    filled = round(share * 10)
+    return [label, "█" * filled + "░" * (10 - filled), shares_text(emotions)]

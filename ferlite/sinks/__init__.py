@@ -1,0 +1,104 @@
+"""Where results go: one protocol, one file an implementation.
+
+A driver opens the sinks before it reads anything, so that an output that cannot be written is
+known at once, then drives them all alike (see Sink):
+
+    sinks = open_sinks(Path("out"), ["jsonl", "csv"], labels=labels)
+    for frame, result in analyzer.frames(source):
+        ...  # sink.begin(frame.source) when the source is a new one, then sink.write(frame, result)
+    # sink.finish(), or sink.abort() after an error
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ferlite.errors import FerliteError, UsageError
+from ferlite.sinks.base import ReaderGone, Sink
+from ferlite.sinks.images import AnnotatedImages
+from ferlite.sinks.jsonl import JsonLines, StdoutJsonl
+from ferlite.sinks.partfile import sink_error
+from ferlite.sinks.summary import Summary
+from ferlite.sinks.table import CsvTable
+from ferlite.sinks.video import AnnotatedVideo
+
+__all__ = [
+    "SINKS",
+    "AnnotatedImages",
+    "AnnotatedVideo",
+    "CsvTable",
+    "JsonLines",
+    "ReaderGone",
+    "Sink",
+    "StdoutJsonl",
+    "Summary",
+    "open_sinks",
+]
+
+# The names that `open_sinks` and `--save` take.
+SINKS = ("jsonl", "csv", "video", "images", "summary")
+
+
+def open_sinks(
+    folder: Path | None,
+    save: Sequence[str],
+    *,
+    labels: Sequence[str] = (),
+    threads: int = 0,
+    stdout: bool = False,
+) -> list[Sink]:
+    """The sinks of one run, in the order of `save`, standard output first.
+
+    folder: made if it is not there; None is allowed when `save` is empty.
+    save: names of SINKS: "jsonl" writes results.jsonl, "csv" results.csv, "video" <stem>.mp4 for
+        each video, "images" <stem>.jpg for each image, "summary" summary.json.
+    labels: of the emotion model, in its order; the columns of the CSV file.
+    threads: of the video encoder, 0 for as many as there are cores.
+    stdout: JSON Lines on standard output as well.
+
+    Raises UsageError for an unknown name or a missing folder, SinkError where nothing can be
+    written.
+    """
+    for name in save:
+        if name not in SINKS:
+            raise UsageError(f"cannot save {name!r}; choose from {', '.join(SINKS)}")
+    sinks: list[Sink] = [StdoutJsonl()] if stdout else []
+    if not save:
+        return sinks
+    if folder is None:
+        raise UsageError(f"no output folder to save {', '.join(save)} in; name one (-o)")
+    _prepare(folder)
+    try:
+        for name in dict.fromkeys(save):
+            sinks.append(_open(name, folder, labels, threads))
+    except FerliteError:
+        for sink in sinks:
+            sink.abort()
+        raise
+    return sinks
+
+
+def _open(name: str, folder: Path, labels: Sequence[str], threads: int) -> Sink:
+    match name:
+        case "jsonl":
+            return JsonLines(folder / "results.jsonl")
+        case "csv":
+            return CsvTable(folder / "results.csv", labels)
+        case "video":
+            return AnnotatedVideo(folder, threads)
+        case "images":
+            return AnnotatedImages(folder)
+        case _:
+            return Summary(folder / "summary.json")
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder and see that a file can be made in it, before hours of work depend on it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise sink_error(folder, error) from error

@@ -1,0 +1,58 @@
+"""Annotated images: one JPEG for each image of the run."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ferlite.sinks.partfile import OutputNames, write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ferlite.types import Frame, FrameResult, SourceInfo
+
+QUALITY = 92
+_LARGEST_JPEG = 65500  # libjpeg's JPEG_MAX_DIMENSION
+
+_log = logging.getLogger(__name__)
+
+
+class AnnotatedImages:
+    """<stem>.jpg (quality 92) in the folder for each source that is a still image.
+
+    Each is whole as soon as it stands there, and stays when the run is aborted later. A broken
+    image (an error record) gives none. Two sources of one stem give a.jpg and a-2.jpg. Raises
+    SinkError.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._names = OutputNames(folder)
+
+    def begin(self, info: SourceInfo) -> None:
+        """Each image is named when it is written."""
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        if frame.source.kind != "image" or frame.error is not None:
+            return
+        if max(frame.image.shape) > _LARGEST_JPEG:
+            _log.warning(
+                "%s: no annotated image, JPEG holds at most %d pixels a side",
+                frame.source.name,
+                _LARGEST_JPEG,
+            )
+            return
+        import cv2
+
+        from ferlite.sinks.annotate import annotate
+
+        _, data = cv2.imencode(
+            ".jpg", annotate(frame.image, result.faces), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+        )
+        write_whole(self._names.claim(frame.source, ".jpg"), data.tobytes())
+
+    def finish(self) -> None:
+        """Every image is complete already."""
+
+    def abort(self) -> None:
+        """Every image is complete already."""

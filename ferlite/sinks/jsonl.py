@@ -1,0 +1,96 @@
+"""JSON Lines: one record a frame, as FrameResult.to_dict() gives it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ferlite.sinks.base import ReaderGone
+from ferlite.sinks.partfile import PartFile, sink_error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ferlite.types import Frame, FrameResult, SourceInfo
+
+
+def to_json(value: Any, *, indent: int | None = None) -> bytes:
+    """UTF-8 JSON; a number that JSON cannot hold (NaN, infinity) becomes null."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, default=str)
+    except ValueError:
+        value = _finite(value)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, default=str)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a file name whose bytes are not UTF-8: only escapes can hold it
+        return json.dumps(json.loads(text), indent=indent).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+class JsonLines:
+    """results.jsonl: every record is in the file before `write` returns.
+
+    An aborted run leaves its whole records in results.jsonl.part. Raises SinkError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = PartFile(path)
+
+    def begin(self, info: SourceInfo) -> None:
+        """Records name their source themselves."""
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        self._file.write(to_json(result.to_dict()) + b"\n")
+
+    def finish(self) -> None:
+        self._file.commit()
+
+    def abort(self) -> None:
+        self._file.keep()
+
+
+class StdoutJsonl:
+    """The same records on standard output, flushed one by one.
+
+    Raises ReaderGone from `write` once the reader has closed the pipe, and SinkError where standard
+    output is a file on a full disk.
+    """
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self._stream = sys.stdout.buffer if stream is None else stream
+
+    def begin(self, info: SourceInfo) -> None:
+        """Records name their source themselves."""
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        try:
+            self._stream.write(to_json(result.to_dict()) + b"\n")
+            self._stream.flush()
+        except OSError as error:
+            # The stream still holds the record and would fail again when the interpreter closes
+            # it at exit, so its descriptor is pointed at nothing (Python library, `signal`).
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._stream.fileno())
+            os.close(nothing)
+            if isinstance(error, BrokenPipeError):
+                raise ReaderGone from None
+            raise sink_error("standard output", error) from error
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def abort(self) -> None:
+        """Nothing is held back."""

@@ -75,6 +75,16 @@ class Detections:
 
 
 @dataclass(frozen=True, slots=True)
+class Emotion:
+    """What was read from one crop; `label` is the largest of `emotions`, as in `Face`."""
+
+    label: str
+    confidence: float
+    uncertain: bool
+    emotions: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Face:
     """One face of one frame.
 

@@ -1,0 +1,308 @@
+"""The public way in: frames of any source to faces with emotions."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ferlite
+from ferlite import bundles
+from ferlite.emotion import EmotionClassifier
+from ferlite.errors import UsageError
+from ferlite.faces import Detector, open_detector
+from ferlite.pipeline import Pipeline
+from ferlite.sources import Source, SourceOptions, open_source
+from ferlite.tracks import Tracker, TrackOptions
+from ferlite.types import Color, Detections, Emotion, Face, Frame, FrameResult
+
+VERSIONED = ("numpy", "onnxruntime", "opencv-python-headless", "av")
+
+Probabilities = NDArray[np.float32]
+
+
+class Analyzer:
+    """Finds the faces of frames and reads their emotions.
+
+    detector: "haar", the path of a YuNet model, or an opened `Detector`.
+    model: name of an installed model, a folder with bundle.json, or a `.onnx` file.
+    provider: "auto", "cpu" or "openvino". threads: of each network; 0 for the physical cores, at
+        most 4. precision: "auto" (the faster on this machine), "fp32" or "int8".
+    min_face: pixels, least width and height of a face; 0 for no limit.
+    detection_threshold: least score of a face, 0..1; None for the detector's own.
+    smoothing_s: time constant of the smoothing of emotions along a track, seconds; 0 for none.
+    track_memory_s: how long a face may be missed and keep its identity, seconds.
+    color: of the arrays that callers hand over: "bgr", "rgb" or "gray"; HxW is always grey.
+
+    Safe to use from several threads: networks run concurrently, a detector takes turns, and each
+    `frames` or `stream` has threads and tracks of its own.
+    Raises UsageError, ModelError, ProviderError.
+    """
+
+    def __init__(
+        self,
+        detector: str | Path | Detector = "haar",
+        model: str | Path = "emotion",
+        *,
+        provider: str = "auto",
+        threads: int = 0,
+        min_face: float = 0,
+        detection_threshold: float | None = None,
+        precision: str = "auto",
+        smoothing_s: float = 0.5,
+        track_memory_s: float = 0.5,
+        color: Color = "bgr",
+    ) -> None:
+        if color not in get_args(Color):
+            raise UsageError(f"unknown color {color!r}; use one of {', '.join(get_args(Color))}")
+        self._color: Color = color
+        self._tracks = TrackOptions(memory_s=track_memory_s, smoothing_s=smoothing_s)
+        self.classifier = EmotionClassifier(
+            bundles.find(model), provider=provider, threads=threads, precision=precision
+        )
+        if isinstance(detector, str | Path):
+            detector = open_detector(
+                detector, threshold=detection_threshold, min_face=min_face, threads=threads
+            )
+        elif min_face or detection_threshold is not None:
+            raise UsageError("min_face and detection_threshold belong to the detector handed over")
+        self.detector = detector
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The emotions, in the model's order."""
+        return self.classifier.labels
+
+    def analyze(self, frame: NDArray[np.uint8]) -> FrameResult:
+        """The faces of one picture, uint8 [h, w, 3] in `color` or [h, w]; without tracks."""
+        return self.analyze_batch([frame])[0]
+
+    def analyze_batch(self, frames: Iterable[NDArray[np.uint8]]) -> list[FrameResult]:
+        """The faces of unrelated pictures, all faces classified in one run."""
+        images = [self._bgr(frame, f"frame {i}") for i, frame in enumerate(frames)]
+        found = [self.detector.detect(image) for image in images]
+        parts = [self._crop(image, one) for image, one in zip(images, found, strict=True)]
+        if not parts:
+            return []
+        rows = self.classifier.run(np.concatenate(parts))
+        splits = np.split(rows, np.cumsum([len(part) for part in parts])[:-1])
+        return [
+            FrameResult(
+                source="array",
+                frame=number,
+                t=0.0,
+                width=image.shape[1],
+                height=image.shape[0],
+                faces=self._faces(one, raw, raw, None),
+            )
+            for number, (image, one, raw) in enumerate(zip(images, found, splits, strict=True))
+        ]
+
+    def classify(self, crops: Iterable[NDArray[np.uint8]]) -> list[Emotion]:
+        """The emotions of pictures that each hold one face, of any size, in one run.
+
+        A picture that is not square is extended to a square by repeating its edges.
+        """
+        parts = []
+        for number, crop in enumerate(crops):
+            image = self._bgr(crop, f"crop {number}")
+            whole = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
+            parts.append(self.classifier.crop(image, whole))
+        if not parts:
+            return []
+        return [self.classifier.emotion(row) for row in self.classifier.run(np.concatenate(parts))]
+
+    def stream(
+        self,
+        source: Any,
+        *,
+        every: int = 1,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        fps_limit: float | None = None,
+        tracks: bool = True,
+    ) -> Iterator[FrameResult]:
+        """The results of a source's frames as they come, in order.
+
+        source: anything `ferlite.sources.open_source` takes: a file, folder, pattern, camera
+            number, URL, iterable of arrays, or a list of these; or an opened source.
+        every: analyse each N-th frame. start_s, duration_s: the part to read, in seconds.
+        fps_limit: analyse at most so many frames a second. tracks: follow faces over time.
+        """
+        options = SourceOptions(
+            every=every,
+            start_s=start_s,
+            duration_s=duration_s,
+            fps_limit=fps_limit,
+            color=self._color,
+        )
+        opened = source if isinstance(source, Source) else open_source(source, options)
+        return self._stream(opened, tracks)
+
+    def _stream(self, source: Source, tracks: bool) -> Iterator[FrameResult]:
+        with source, self.frames(source, tracks=tracks) as results:
+            for _, result in results:
+                yield result
+
+    def frames(self, source: Source, *, tracks: bool = True) -> Pipeline[tuple[Frame, FrameResult]]:
+        """Each frame of an opened source with its result, in order; close it when done.
+
+        Decoding, detection and classification run on threads of their own. Frames of live sources
+        that come faster than they can be analysed are dropped (`Pipeline.dropped`).
+        """
+        classify = _Classify(self, self._tracks if tracks else None)
+        pipeline: Pipeline[tuple[Frame, FrameResult]] = Pipeline(
+            source, [("detect", self._detect), ("classify", classify)], expendable=_is_live
+        )
+        self._seconds = pipeline.seconds
+        return pipeline
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds spent in each stage by the latest `frames` or `stream`, without waiting."""
+        return dict(self._seconds)
+
+    def description(self) -> dict[str, Any]:
+        """What runs: provider, threads, detector, models with SHA-256, versions; JSON types."""
+        bundle, classifier = self.classifier.bundle, self.classifier
+        return {
+            "provider": classifier.provider,
+            "threads": classifier.threads,
+            "detector": self.detector.name,
+            "models": [
+                {
+                    "task": bundle.task,
+                    "name": bundle.name,
+                    "version": bundle.version,
+                    "precision": classifier.precision,
+                    "file": classifier.file,
+                    "sha256": bundle.files[classifier.file],
+                },
+                *self.detector.models,
+            ],
+            "versions": {
+                "ferlite": ferlite.__version__,
+                "python": platform.python_version(),
+                **{name: _version(name) for name in VERSIONED},
+            },
+        }
+
+    def _detect(self, frame: Frame) -> tuple[Frame, Detections | None]:
+        return frame, None if frame.error is not None else self.detector.detect(frame.image)
+
+    def _crop(self, image: NDArray[np.uint8], found: Detections) -> NDArray[Any]:
+        return self.classifier.crop(image, found.boxes, self.detector.name, found.landmarks)
+
+    def _faces(
+        self,
+        found: Detections,
+        raw: Probabilities,
+        shown: Probabilities,
+        tracks: Sequence[int] | None,
+    ) -> tuple[Face, ...]:
+        faces = []
+        for i, row in enumerate(shown):
+            emotion = self.classifier.emotion(row)
+            points = found.landmarks
+            x, y, width, height = map(float, found.boxes[i])
+            faces.append(
+                Face(
+                    box=(x, y, width, height),
+                    score=float(found.scores[i]),
+                    landmarks=None
+                    if points is None
+                    else tuple((float(x), float(y)) for x, y in points[i]),
+                    track=None if tracks is None else tracks[i],
+                    emotion=emotion.label,
+                    confidence=emotion.confidence,
+                    uncertain=emotion.uncertain,
+                    emotions=emotion.emotions,
+                    raw_emotions=emotion.emotions
+                    if shown is raw
+                    else self.classifier.emotion(raw[i]).emotions,
+                )
+            )
+        return tuple(faces)
+
+    def _bgr(self, frame: Any, what: str) -> NDArray[np.uint8]:
+        """A caller's picture as uint8 [h, w, 3] BGR, copied only when its layout differs."""
+        if not isinstance(frame, np.ndarray):
+            raise UsageError(
+                f"{what} is a {type(frame).__name__}; give a NumPy array, uint8 [h, w, 3] or [h, w]"
+            )
+        channels = (1,) if self._color == "gray" else (1, 3)
+        flat = frame.ndim == 2
+        if not frame.size or not (flat or (frame.ndim == 3 and frame.shape[2] in channels)):
+            wanted = "[h, w]" if self._color == "gray" else "[h, w, 3] or [h, w]"
+            raise UsageError(
+                f"{what} has shape {frame.shape}, dtype {frame.dtype}; color {self._color!r} needs"
+                f" uint8 {wanted}, not empty"
+            )
+        if frame.dtype != np.uint8:
+            remedy = (
+                "(frame * 255).astype('uint8') if it is 0..1" if frame.dtype.kind == "f" else ""
+            )
+            raise UsageError(
+                f"{what} has dtype {frame.dtype}, shape {frame.shape}; uint8 0..255 is needed:"
+                f" {remedy or 'scale it to 0..255 and convert it'}"
+            )
+        if flat or frame.shape[2] == 1:
+            return np.repeat(frame.reshape(*frame.shape[:2], 1), 3, axis=2)
+        return np.ascontiguousarray(frame[:, :, ::-1] if self._color == "rgb" else frame)
+
+
+class _Classify:
+    """The stage that turns detections into results; holds the tracks of one run."""
+
+    def __init__(self, analyzer: Analyzer, options: TrackOptions | None) -> None:
+        self._analyzer = analyzer
+        self._options = options
+        self._tracker = Tracker(options)
+        self._last: tuple[str, str, int] = ("", "", 0)
+
+    def __call__(self, item: tuple[Frame, Detections | None]) -> tuple[Frame, FrameResult]:
+        frame, found = item
+        height, width = frame.image.shape[:2]
+        faces: tuple[Face, ...] = ()
+        self._follow(frame)
+        if found is not None:
+            analyzer = self._analyzer
+            raw = shown = analyzer.classifier.run(analyzer._crop(frame.image, found))
+            tracks = None
+            if self._options is not None and frame.source.kind != "image":
+                tracks = self._tracker.update(frame.t, found.boxes, found.scores)
+                shown = self._tracker.smooth(frame.t, tracks, raw)
+            faces = analyzer._faces(found, raw, shown, tracks)
+        return frame, FrameResult(
+            source=frame.source.name,
+            frame=frame.index,
+            t=frame.t,
+            width=width,
+            height=height,
+            faces=faces,
+            error=frame.error,
+        )
+
+    def _follow(self, frame: Frame) -> None:
+        """Forget the tracks where another source begins, or the same one from its start."""
+        name, kind, index = self._last
+        self._last = (frame.source.name, frame.source.kind, frame.index)
+        if self._last[:2] != (name, kind) or frame.index <= index:
+            self._tracker = Tracker(self._options)
+
+
+def _is_live(frame: Frame) -> bool:
+    return frame.source.kind == "live"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,194 @@
+"""Faces to emotions: crops of a frame, one run of the network, calibrated probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ferlite import crops, session
+from ferlite.bundles import Bundle, CropGeometry
+from ferlite.errors import ModelError, UsageError
+from ferlite.precision import Choice, choose
+from ferlite.types import Emotion
+
+PRECISIONS = ("auto", "fp32", "int8")
+# Larger batches run in parts, so that memory does not grow with the number of faces.
+MAX_BATCH = 256
+
+
+class EmotionClassifier:
+    """An emotion network ready to run; safe to use from several threads.
+
+    bundle: the model. provider, threads: as for `session.create`.
+    precision: "fp32", "int8", or "auto" for the faster on this machine (see `ferlite.precision`).
+    After construction `precision`, `provider` and `file` say what really runs, and `choice` how it
+    was chosen (None where there was nothing to choose).
+    Raises ModelError when a file is missing, damaged, or no classifier that fits the bundle.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "auto",
+        threads: int = 0,
+        precision: str = "auto",
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+        self.bundle = bundle
+        self.labels = bundle.labels
+        self.threads = threads or session.default_threads()
+        self.choice: Choice | None = None
+        files = bundle.precisions
+        if precision == "auto":
+            if len(files) == 1:
+                precision = next(iter(files))
+            else:
+                self.choice = choose(
+                    bundle,
+                    self._open("fp32", provider),
+                    lambda: self._open("int8", provider),
+                    self.threads,
+                )
+                precision = self.choice.precision
+        elif precision not in files:
+            raise ModelError(f"{bundle.path}: has no {precision} network, only {', '.join(files)}")
+        self.precision = precision
+        self.file = files[precision]
+        self._session = self._open(precision, provider)
+        self.provider = self._session.provider
+
+    def crop(
+        self,
+        image: NDArray[np.uint8],
+        boxes: NDArray[np.float32],
+        detector: str = "",
+        landmarks: NDArray[np.float32] | None = None,
+    ) -> NDArray[Any]:
+        """The network's input for the faces of one frame.
+
+        image: uint8 [h, w, 3] BGR or [h, w] grey. boxes: float32 [n, 4] of the named detector.
+        landmarks: float32 [n, 5, 2], used where the bundle asks for level eyes.
+        """
+        spec = self.bundle.input
+        geometry = self.bundle.geometry(detector)
+        angles = None
+        if geometry.rotate and landmarks is not None:
+            eyes = landmarks[:, 1] - landmarks[:, 0]
+            angles = np.arctan2(eyes[:, 1], eyes[:, 0]).astype(np.float32)
+        return crops.crop_faces(
+            image,
+            squares(boxes, geometry),
+            size=(spec.width, spec.height),
+            color=spec.color,
+            image_color="gray" if image.ndim == 2 else "bgr",
+            dtype=spec.dtype,
+            scale=spec.scale,
+            offset=spec.offset,
+            layout=spec.layout,
+            angles=angles,
+        )
+
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Probabilities float32 [n, labels], each row summing to 1, of n crops from `crop`."""
+        if not len(batch):
+            return np.zeros((0, len(self.labels)), np.float32)
+        parts = [
+            self._session.run(batch[start : start + MAX_BATCH])[0]
+            for start in range(0, len(batch), MAX_BATCH)
+        ]
+        scores = np.concatenate(parts).astype(np.float64)
+        if not np.isfinite(scores).all():
+            raise ModelError(f"{self._session.name}: gave a score that is not a finite number")
+        if self.bundle.output == "probabilities":
+            # The same temperature then sharpens or flattens them.
+            scores = np.log(np.maximum(scores, 1e-12))
+        scores /= self.bundle.temperature
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def probabilities(
+        self,
+        image: NDArray[np.uint8],
+        boxes: NDArray[np.float32],
+        detector: str = "",
+        landmarks: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """float32 [n, labels] for all faces of a frame, in one run; arguments as for `crop`."""
+        return self.run(self.crop(image, boxes, detector, landmarks))
+
+    def emotion(self, probabilities: NDArray[np.float32]) -> Emotion:
+        """What one row of probabilities says."""
+        best = int(probabilities.argmax())
+        confidence = float(probabilities[best])
+        return Emotion(
+            label=self.labels[best],
+            confidence=confidence,
+            uncertain=confidence < self.bundle.uncertain_below,
+            emotions=dict(zip(self.labels, map(float, probabilities), strict=True)),
+        )
+
+    def _open(self, precision: str, provider: str) -> session.Session:
+        name = self.bundle.precisions[precision]
+        opened = session.create(
+            self.bundle.load(name),
+            provider=provider,
+            threads=self.threads,
+            name=str(self.bundle.path / name if self.bundle.path.is_dir() else self.bundle.path),
+        )
+        _check(opened, self.bundle)
+        return opened
+
+
+def squares(boxes: NDArray[np.float32], geometry: CropGeometry) -> NDArray[np.float32]:
+    """The squares to crop, float32 [n, 4], for a detector's boxes, float32 [n, 4]."""
+    x, y, width, height = np.asarray(boxes, np.float32).reshape(-1, 4).T
+    side = geometry.scale * np.maximum(width, height)
+    left = x + (0.5 + geometry.dx) * width - side / 2
+    top = y + (0.5 + geometry.dy) * height - side / 2
+    return np.ascontiguousarray(np.stack([left, top, side, side], axis=1), np.float32)
+
+
+def _check(opened: session.Session, bundle: Bundle) -> None:
+    """ModelError unless the network is a classifier of the bundle's input into its labels."""
+    spec = bundle.input
+    channels = 1 if spec.color == "gray" else 3
+    sides = (spec.height, spec.width)
+    wanted = (*sides, channels) if spec.layout == "NHWC" else (channels, *sides)
+    kind = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}[spec.dtype]
+    if opened.input_type != kind or not _fits(opened.input_shape, ("n", *wanted)):
+        raise ModelError(
+            f"{opened.name}: takes {opened.input_type} {_shape(opened.input_shape)},"
+            f" but its description says {kind} {_shape(('n', *wanted))}"
+        )
+    if not _fits(opened.output_shape, ("n", len(bundle.labels))):
+        raise ModelError(
+            f"{opened.name}: gives {_shape(opened.output_shape)}, no classifier of"
+            f" {len(bundle.labels)} labels, which gives {_shape(('n', len(bundle.labels)))}"
+        )
+    # What it declares may still not be what it does.
+    given = opened.run(np.zeros((2, *wanted), spec.dtype))[0].shape
+    if given != (2, len(bundle.labels)):
+        raise ModelError(
+            f"{opened.name}: gives {_shape(given)} for 2 faces and {len(bundle.labels)} labels"
+        )
+
+
+def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | str]) -> bool:
+    """Free dimensions fit anything, but the first must be free: frames differ in faces."""
+    return (
+        len(shape) == len(wanted)
+        and not isinstance(shape[0], int)
+        and all(
+            not isinstance(have, int) or have == want
+            for have, want in zip(shape[1:], wanted[1:], strict=True)
+        )
+    )
+
+
+def _shape(shape: Sequence[int | str | None]) -> str:
+    return "[" + ", ".join(str(side or "?") for side in shape) + "]"

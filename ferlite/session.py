@@ -1,0 +1,279 @@
+"""The only place that builds an onnxruntime.InferenceSession.
+
+Sessions are quiet, name their providers, take their threads from one setting and do not spin while
+idle: on a small computer the cores belong to the decoder and the detector between two batches.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ferlite.errors import ModelError, ProviderError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+    from numpy.typing import NDArray
+
+PROVIDERS = ("auto", "cpu", "openvino")
+
+_CPU = "CPUExecutionProvider"
+_OPENVINO = "OpenVINOExecutionProvider"
+_REMEDY = "pip install 'ferlite[openvino]' (x86-64 with an Intel processor), or provider 'cpu'"
+# OpenVINO computes in bfloat16 where the processor can, and results drift.
+_OPENVINO_CONFIG = json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": "f32"}})
+# y = -x of one number, opset 17; tests/tiny_model.py `negation` writes these bytes.
+_PROBE = bytes.fromhex(
+    "08083a350a0b0a017812017922034e6567120474696e795a0f0a0178120a0a08080112040a020801620f0a01"
+    "79120a0a08080112040a02080142040a001011"
+)
+
+_log = logging.getLogger("ferlite")
+_told: set[str] = set()
+_plugin_lock = threading.Lock()
+
+
+class Session:
+    """A loaded network with one input; `run` may be called from several threads at once.
+
+    name: the file, for messages. provider: "cpu" or "openvino", the one that really runs.
+    input_shape: integers, or a name (or None) where a dimension is free. metadata: of the ONNX.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, name: str, provider: str) -> None:
+        inputs = session.get_inputs()
+        if len(inputs) != 1:
+            raise ModelError(f"{name}: has {len(inputs)} inputs, one is needed")
+        self._session = session
+        self.name = name
+        self.provider = provider
+        self.input_name: str = inputs[0].name
+        self.input_shape: tuple[int | str | None, ...] = tuple(inputs[0].shape)
+        self.input_type: str = inputs[0].type
+        outputs = session.get_outputs()
+        self.output_names: tuple[str, ...] = tuple(output.name for output in outputs)
+        self.output_shape: tuple[int | str | None, ...] = tuple(outputs[0].shape)
+        self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+
+    @property
+    def options(self) -> onnxruntime.SessionOptions:
+        """The options in force, as ONNX Runtime reports them."""
+        return self._session.get_session_options()
+
+    def run(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """All outputs for one input batch; ModelError when the network cannot take it."""
+        try:
+            return list(self._session.run(None, {self.input_name: batch}))
+        # ONNX Runtime's exceptions share no base but Exception.
+        except Exception as error:
+            raise ModelError(
+                f"{self.name}: cannot run on {batch.dtype} {batch.shape}: {_line(error)}"
+            ) from error
+
+
+def create(
+    model: str | Path | bytes, *, provider: str = "auto", threads: int = 0, name: str = ""
+) -> Session:
+    """Load a network.
+
+    model: a path, or the bytes of an ONNX file (then `name` stands for it in messages).
+    provider: "cpu"; "openvino", an error where it does not work; "auto", OpenVINO where it is
+        installed and works, else the CPU.
+    threads: for one run; 0 for `default_threads()`.
+    Raises ModelError, ProviderError, UsageError.
+    """
+    if provider not in PROVIDERS:
+        raise UsageError(f"unknown provider {provider!r}; use one of {', '.join(PROVIDERS)}")
+    if threads < 0:
+        raise UsageError(f"threads is {threads}; use 0 for the default or a positive number")
+    if isinstance(model, bytes):
+        data, name = model, name or "model"
+    else:
+        from ferlite.bundles import read_model
+
+        data, name = read_model(Path(model)), name or str(model)
+    threads = threads or default_threads()
+    if provider == "openvino":
+        return _create_openvino(data, threads, name)
+    if provider == "auto" and _openvino_package() is not None:
+        try:
+            return _create_openvino(data, threads, name)
+        except ProviderError as error:
+            if str(error) not in _told:
+                _told.add(str(error))
+                _log.warning("%s; running on the CPU provider", error)
+    return Session(_build(data, _options(threads), [_CPU], name), name, "cpu")
+
+
+def default_threads() -> int:
+    """Physical cores this process may use, at most 4.
+
+    Counts neither the second hyperthread of a core, nor cores outside the process's affinity, nor
+    more than a container's CPU quota. Beyond 4 threads a network this small runs slower.
+    """
+    cores = _physical_cores(os.sched_getaffinity(0))
+    return max(1, int(min(4, cores, _cpu_quota())))
+
+
+def providers() -> list[tuple[str, bool, str]]:
+    """(name, works, remedy) of each provider, found out by running a network of one operation."""
+    import numpy as np
+
+    found = []
+    for name in ("cpu", "openvino"):
+        try:
+            answer = create(_PROBE, provider=name, threads=1).run(np.ones(1, np.float32))
+            works = answer[0].tolist() == [-1.0]
+            remedy = "" if works else "gives wrong results; use another provider"
+        except (ProviderError, ModelError) as error:
+            works, remedy = False, str(error)
+        found.append((name, works, remedy))
+    return found
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Errors come as exceptions with the same words; nothing is written to stderr as well.
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return options
+
+
+def _build(
+    data: bytes, options: onnxruntime.SessionOptions, wanted: list[Any] | None, name: str
+) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=wanted)
+    except Exception as error:
+        raise ModelError(f"{name}: not a usable ONNX model: {_line(error)}") from error
+
+
+def _openvino_package() -> str | None:
+    """How OpenVINO is installed: "monolithic", "plugin", or None."""
+    import onnxruntime
+
+    if _OPENVINO in onnxruntime.get_available_providers():
+        return "monolithic"
+    return "plugin" if find_spec("onnxruntime_ep_openvino") else None
+
+
+def _create_openvino(data: bytes, threads: int, name: str) -> Session:
+    package = _openvino_package()
+    if package is None:
+        raise ProviderError(f"provider openvino is not installed; {_REMEDY}")
+    settings = {"num_of_threads": str(threads), "load_config": _OPENVINO_CONFIG}
+    options = _options(threads)
+    wanted: list[Any] | None = None
+    if package == "monolithic":
+        wanted = [(_OPENVINO, settings | {"device_type": "CPU"}), _CPU]
+    else:
+        options.add_provider_for_devices([_plugin_device()], settings)
+    try:
+        built = _build(data, options, wanted, name)
+    except ModelError as error:
+        # A model that no provider takes stays a ModelError.
+        _build(data, _options(threads), [_CPU], name)
+        raise ProviderError(f"provider openvino cannot take {error}; use provider 'cpu'") from error
+    # ONNX Runtime carries on without a provider that failed to start.
+    if _OPENVINO not in built.get_providers():
+        raise ProviderError(f"provider openvino is installed but did not start; {_REMEDY}")
+    return Session(built, name, "openvino")
+
+
+def _plugin_device() -> Any:
+    import onnxruntime
+
+    try:
+        plugin = import_module("onnxruntime_ep_openvino")
+        with _plugin_lock:
+            if not _openvino_devices():
+                onnxruntime.register_execution_provider_library(
+                    _OPENVINO, plugin.get_library_path()
+                )
+        devices = _openvino_devices()
+    except Exception as error:
+        raise ProviderError(
+            f"provider openvino cannot be loaded: {_line(error)}; {_REMEDY}"
+        ) from error
+    for device in devices:
+        if device.ep_metadata.get("ov_device") == "CPU":
+            return device
+    raise ProviderError(f"provider openvino finds no device it supports here; {_REMEDY}")
+
+
+def _openvino_devices() -> list[Any]:
+    import onnxruntime
+
+    return [one for one in onnxruntime.get_ep_devices() if one.ep_name == _OPENVINO]
+
+
+def _physical_cores(cpus: Iterable[int], topology: Path = Path("/sys/devices/system/cpu")) -> int:
+    cores = set()
+    for cpu in cpus:
+        folder = topology / f"cpu{cpu}" / "topology"
+        try:
+            package = (folder / "physical_package_id").read_text()
+            cores.add((package.strip(), (folder / "core_id").read_text().strip()))
+        except OSError:
+            # No topology (some virtual machines): each logical processor counts.
+            cores.add(("", str(cpu)))
+    return max(1, len(cores))
+
+
+def _cpu_quota(
+    root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")
+) -> float:
+    """CPUs' worth of time that the control group grants; infinite without a limit.
+
+    Version 2 keeps "quota period" in cpu.max of the group and each of its parents; version 1 two
+    files of the cpu controller.
+    """
+    quota = float("inf")
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return quota
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "cpu" if controllers else root
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(top):
+                break
+            quota = min(quota, _quota_of(folder))
+    return quota
+
+
+def _quota_of(folder: Path) -> float:
+    try:
+        if (folder / "cpu.max").is_file():
+            limit, period = (folder / "cpu.max").read_text().split()
+        else:
+            limit = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return int(limit) / int(period) if int(limit) > 0 else float("inf")
+    # No such file (the root group, another version) or "max".
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def _line(error: Exception) -> str:
+    """An exception's words on one line, without the path of ONNX Runtime's own sources."""
+    return " ".join(str(error).split())[:300]

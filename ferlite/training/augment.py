@@ -62,8 +62,10 @@ def _view(
         out = 255 * (out / 255) ** np.float32(np.exp(rng.uniform(-options.gamma, options.gamma)))
     mean = out.mean()
     gain = np.float32(rng.uniform(1 - options.contrast, 1 + options.contrast))
-    out = (out - mean) * gain + mean + np.float32(
-        rng.uniform(-options.brightness, options.brightness)
+    out = (
+        (out - mean) * gain
+        + mean
+        + np.float32(rng.uniform(-options.brightness, options.brightness))
     )
     if rng.random() < options.noise_probability:
         sigma = rng.uniform(0, options.noise_sigma)

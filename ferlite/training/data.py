@@ -2,20 +2,24 @@
 
 FER+ (Barsoum et al., "Training Deep Networks for Facial Expression Recognition with
 Crowd-Sourced Label Distribution", ICMI 2016) gives ten votes an image over eight emotions,
-"unknown" and "not a face". `majority` is the protocol of that paper.
+"unknown" and "not a face". `majority` is the protocol of that paper. FER2013 (Goodfellow et al.,
+"Challenges in Representation Learning", ICONIP 2013) has one of seven labels an image.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite.errors import DataError
+from ferlite.errors import DataError, UsageError
 
 FERPLUS_LABELS = (
     "neutral",
@@ -27,16 +31,30 @@ FERPLUS_LABELS = (
     "fear",
     "contempt",
 )
+FER2013_LABELS = FERPLUS_LABELS[:7]
+# Position in FERPLUS_LABELS of FER2013's numbers 0-6: anger, disgust, fear, happiness, ...
+_FER2013_ORDER = (4, 5, 6, 1, 3, 2, 0)
 _VOTE_COLUMNS = (*FERPLUS_LABELS, "unknown", "NF")
-_FERPLUS_FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
-_FERPLUS_USAGE = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
+_FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
+_USAGE = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
+_CLASS_FOLDERS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+_SYNONYMS = {
+    "angry": "anger",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+}
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
+SPLITS = tuple(_FOLDERS)
 
 
 @dataclass(frozen=True)
 class EmotionData:
     """One split of an emotion data set.
 
-    images: uint8 [n, height, width], grey.
+    images: uint8 [n, size, size], grey.
     targets: float32 [n, classes], rows sum to 1 (vote shares, or one-hot).
     judged: bool [n]; images whose label the protocol counts in an accuracy.
     labels: class names in the order of the target columns.
@@ -44,6 +62,7 @@ class EmotionData:
     """
 
     split: str
+    protocol: str
     images: NDArray[np.uint8]
     targets: NDArray[np.float32]
     judged: NDArray[np.bool_]
@@ -58,61 +77,289 @@ class EmotionData:
         """int64 [n], index of the largest target."""
         return self.targets.argmax(axis=1)
 
+    def only_judged(self) -> EmotionData:
+        """The images that count, with one-hot targets."""
+        hot = np.eye(len(self.labels), dtype=np.float32)[self.classes[self.judged]]
+        n = len(hot)
+        return replace(
+            self, images=self.images[self.judged], targets=hot, judged=np.ones(n, np.bool_)
+        )
+
     def summary(self) -> str:
         """One line: images, images that count, and the count of each class among those."""
         counts = np.bincount(self.classes[self.judged], minlength=len(self.labels))
         per_class = ", ".join(f"{n} {c}" for n, c in zip(self.labels, counts, strict=True))
-        return f"{self.split}: {len(self)} images, {int(self.judged.sum())} judged ({per_class})"
+        left_out = f", {len(self.problems)} unreadable left out" if self.problems else ""
+        judged = int(self.judged.sum())
+        return f"{self.split}: {len(self)} images, {judged} judged ({per_class}){left_out}"
 
 
-def _read_votes(root: Path, split: str) -> dict[str, list[int]]:
-    """Image name -> ten vote counts, from fer2013new.csv or the folder's label.csv."""
-    table = root / "fer2013new.csv"
-    votes: dict[str, list[int]] = {}
-    if table.is_file():
-        with table.open(newline="") as file:
-            for row in csv.DictReader(file):
-                if row["Usage"] == _FERPLUS_USAGE[split] and row["Image name"]:
-                    votes[row["Image name"]] = [int(row[c]) for c in _VOTE_COLUMNS]
-        return votes
-    table = root / _FERPLUS_FOLDERS[split] / "label.csv"
-    if not table.is_file():
+_Image = NDArray[np.uint8]
+_Sample = tuple[_Image, NDArray[np.float32], bool]
+_Samples = Iterator[_Sample]
+
+
+def load(root: Path, split: str, protocol: str | None = None, size: int = 48) -> EmotionData:
+    """Read one split ("train", "valid", "test") of the data set in `root`.
+
+    root: a FER+ folder (FER2013Train/*.png with label.csv, or fer2013new.csv, or fer2013new.csv
+        beside fer2013.csv), a folder with fer2013.csv or that file itself, or a folder with
+        train/<class>/*, valid/<class>/*, test/<class>/*.
+    protocol: "majority" (FER+), "fer2013" or "folders"; None takes the first that `root` has.
+    size: side of the grey pictures in pixels; others are resized to it.
+    Raises DataError when nothing usable is there; what is unreadable is listed in `.problems`.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    if not root.exists():
+        raise DataError(f"{root} does not exist; name the folder of the data set")
+    protocol = protocol or detect_protocol(root)
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+    problems: list[str] = []
+    labels, samples = PROTOCOLS[protocol](root, split, problems)
+    images, targets, judged = [], [], []
+    for image, target, counts in samples:
+        if image.shape != (size, size):
+            shrinks = image.shape[0] > size
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            image = np.asarray(cv2.resize(image, (size, size), interpolation=how), np.uint8)
+        images.append(image)
+        targets.append(target)
+        judged.append(counts)
+    if not any(judged):
+        first = f"; the first problem: {problems[0]}" if problems else ""
         raise DataError(
-            f"{root} holds neither fer2013new.csv nor {_FERPLUS_FOLDERS[split]}/label.csv; "
-            "name the folder that holds the FER+ images and their votes"
+            f"no usable {split} image under protocol {protocol} in {root} "
+            f"({len(problems)} unreadable{first})"
         )
-    with table.open(newline="") as file:
-        for line in csv.reader(file):
-            votes[line[0]] = [int(v) for v in line[2:12]]
-    return votes
+    return EmotionData(
+        split,
+        protocol,
+        np.stack(images),
+        np.stack(targets).astype(np.float32),
+        np.array(judged),
+        labels,
+        tuple(problems),
+    )
 
 
-def load_ferplus(root: Path, split: str) -> EmotionData:
+def detect_protocol(root: Path) -> str:
+    """The protocol that the files in `root` allow; `majority` first."""
+    if (root / "fer2013new.csv").is_file() or any(
+        (root / folder / "label.csv").is_file() for folder in _FOLDERS.values()
+    ):
+        return "majority"
+    if root.suffix == ".csv" or any(
+        (root / name).is_file() for name in ("fer2013.csv", "fer2013_labels.csv")
+    ):
+        return "fer2013"
+    if any((root / name).is_dir() for names in _CLASS_FOLDERS.values() for name in names):
+        return "folders"
+    raise DataError(
+        f"{root} holds no data set: expected fer2013new.csv or FER2013Train/label.csv (FER+), "
+        "fer2013.csv, or train/ and valid/ with a folder per class"
+    )
+
+
+def _picture(path: Path, problems: list[str]) -> _Image | None:
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    if image is None:
+        problems.append(f"{path}: {'not a readable image' if path.is_file() else 'missing'}")
+        return None
+    return np.asarray(image, np.uint8)
+
+
+def _rows(table: Path, columns: Sequence[str], problems: list[str]) -> Iterator[dict[str, str]]:
+    """Rows of a table with a header; a missing column is an error, a short row a problem."""
+    with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        missing = [c for c in columns if c not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{table} has no column {', '.join(missing)}")
+        for row in reader:
+            if any(row[c] is None for c in columns):
+                problems.append(f"{table}:{reader.line_num}: fewer than {len(columns)} columns")
+                continue
+            row["line"] = str(reader.line_num)
+            yield row
+
+
+def _pixels(text: str, where: str, problems: list[str]) -> _Image | None:
+    """The 48x48 picture in the `pixels` column of fer2013.csv."""
+    try:
+        values = bytes(map(int, text.split()))  # refuses what is outside 0..255
+    except ValueError as error:
+        problems.append(f"{where}: pixels: {error}")
+        return None
+    if len(values) != 48 * 48:
+        problems.append(f"{where}: {len(values)} pixels instead of 2304")
+        return None
+    return np.frombuffer(values, np.uint8).reshape(48, 48)
+
+
+def _ints(values: Sequence[str], where: str, problems: list[str]) -> list[int] | None:
+    try:
+        numbers = [int(v) for v in values]
+    except ValueError:
+        numbers = [-1]
+    if len(numbers) != len(_VOTE_COLUMNS) or min(numbers) < 0:
+        problems.append(f"{where}: votes {','.join(values)!r} are not {len(_VOTE_COLUMNS)} counts")
+        return None
+    return numbers
+
+
+def _votes_from_folder(
+    root: Path, split: str, problems: list[str]
+) -> Iterator[tuple[_Image, list[int]]]:
+    """FER2013*/label.csv: name, crop box, ten vote counts; no header."""
+    folder = root / _FOLDERS[split]
+    with (folder / "label.csv").open(newline="") as file:
+        reader = csv.reader(file)
+        for line in reader:
+            where = f"{folder / 'label.csv'}:{reader.line_num}"
+            votes = _ints(line[2:], where, problems)
+            image = None if votes is None else _picture(folder / line[0], problems)
+            if votes is None or image is None:
+                continue
+            try:
+                x0, y0, x1, y1 = ast.literal_eval(line[1])
+                image = image[y0:y1, x0:x1]
+            except (ValueError, SyntaxError, TypeError):
+                image = image[:0]
+            if image.size == 0:
+                problems.append(f"{where}: crop box {line[1]!r} is not (left, top, right, bottom)")
+                continue
+            yield image, votes
+
+
+def _votes_from_table(
+    root: Path, split: str, problems: list[str]
+) -> Iterator[tuple[_Image, list[int]]]:
+    """fer2013new.csv, with pictures in FER2013*/ or, row by row, in fer2013.csv."""
+    table, source = root / "fer2013new.csv", root / "fer2013.csv"
+    columns = ("Usage", "Image name", *_VOTE_COLUMNS)
+    folder = root / _FOLDERS[split]
+    pictures = None
+    if not folder.is_dir():
+        if not source.is_file():
+            raise DataError(
+                f"{root} has votes but no pictures: neither {folder.name}/ nor {source.name}"
+            )
+        pictures = _rows(source, ("pixels", "Usage"), problems)
+    for row in _rows(table, columns, problems):
+        picture = next(pictures, None) if pictures is not None else None
+        # A row without a name is a picture that the authors of FER+ found unusable.
+        if row["Usage"] != _USAGE[split] or not row["Image name"]:
+            continue
+        votes = _ints([row[c] for c in _VOTE_COLUMNS], f"{table}:{row['line']}", problems)
+        if votes is None:
+            continue
+        if pictures is None:
+            image = _picture(folder / row["Image name"], problems)
+        elif picture is None or picture["Usage"] != row["Usage"]:
+            raise DataError(f"{source} and {table} do not list the same pictures in one order")
+        else:
+            image = _pixels(picture["pixels"], f"{source}:{picture['line']}", problems)
+        if image is not None:
+            yield image, votes
+
+
+def _majority(root: Path, split: str, problems: list[str]) -> tuple[tuple[str, ...], _Samples]:
     """FER+ under the `majority` protocol.
 
     Votes of 1 are dropped as noise; images whose most voted class is "unknown" or "NF" are
     dropped; targets are the surviving emotion votes' shares; an image is judged when one
     emotion holds more than half of all surviving votes.
     """
-    if split not in _FERPLUS_FOLDERS:
-        raise DataError(f"split {split!r} is none of {', '.join(_FERPLUS_FOLDERS)}")
-    images, targets, judged, problems = [], [], [], []
-    for name, row in _read_votes(root, split).items():
-        votes = np.array(row, np.float32)
-        votes[votes <= 1] = 0
-        if votes.sum() == 0 or votes.argmax() >= len(FERPLUS_LABELS):
-            continue
-        path = root / _FERPLUS_FOLDERS[split] / name
-        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if image is None:
-            problems.append(f"{path}: missing or not a readable image")
-            continue
-        emotions = votes[: len(FERPLUS_LABELS)]
-        images.append(image)
-        targets.append(emotions / emotions.sum())
-        judged.append(bool(votes.max() > 0.5 * votes.sum()))
-    if not images:
-        raise DataError(f"no usable {split} image in {root} ({len(problems)} unreadable)")
-    return EmotionData(
-        split, np.stack(images), np.stack(targets), np.array(judged), FERPLUS_LABELS, tuple(problems)
-    )
+
+    def samples() -> _Samples:
+        for image, row in source(root, split, problems):
+            votes = np.array(row, np.float32)
+            votes[votes <= 1] = 0
+            if votes.sum() == 0 or votes.argmax() >= len(FERPLUS_LABELS):
+                continue
+            emotions = votes[: len(FERPLUS_LABELS)]
+            yield image, emotions / emotions.sum(), bool(votes.max() > 0.5 * votes.sum())
+
+    if (root / "fer2013new.csv").is_file():
+        source = _votes_from_table
+    elif (root / _FOLDERS[split] / "label.csv").is_file():
+        source = _votes_from_folder
+    else:
+        raise DataError(
+            f"{root} holds neither fer2013new.csv nor {_FOLDERS[split]}/label.csv, the votes that "
+            "protocol majority needs"
+        )
+    return FERPLUS_LABELS, samples()
+
+
+def _fer2013(root: Path, split: str, problems: list[str]) -> tuple[tuple[str, ...], _Samples]:
+    """FER2013's seven labels: fer2013.csv, or fer2013_labels.csv beside the FER+ pictures."""
+
+    def samples() -> _Samples:
+        eye = np.eye(len(FER2013_LABELS), dtype=np.float32)
+        columns = ("Usage", "emotion", "pixels" if has_pixels else "Image name")
+        for row in _rows(table, columns, problems):
+            if row["Usage"] != _USAGE[split]:
+                if row["Usage"] not in _USAGE.values():
+                    problems.append(f"{table}:{row['line']}: Usage {row['Usage']!r} is unknown")
+                continue
+            number = row["emotion"].strip()
+            if number not in map(str, range(7)):
+                problems.append(f"{table}:{row['line']}: emotion {number!r} is not 0 to 6")
+                continue
+            image = (
+                _pixels(row["pixels"], f"{table}:{row['line']}", problems)
+                if has_pixels
+                else _picture(root / _FOLDERS[split] / row["Image name"], problems)
+            )
+            if image is not None:
+                yield image, eye[_FER2013_ORDER[int(number)]], True
+
+    table = root if root.is_file() else root / "fer2013.csv"
+    has_pixels = table.is_file()
+    if not has_pixels:
+        table = root / "fer2013_labels.csv"
+    if not table.is_file():
+        raise DataError(f"{root} holds neither fer2013.csv nor fer2013_labels.csv")
+    return FER2013_LABELS, samples()
+
+
+def _folders(root: Path, split: str, problems: list[str]) -> tuple[tuple[str, ...], _Samples]:
+    """<split>/<class>/*; the classes of all splits, emotions in FER+ order, others by name."""
+
+    def samples() -> _Samples:
+        eye = np.eye(len(labels), dtype=np.float32)
+        for folder in _class_folders(root, split):
+            for path in sorted(folder.iterdir()):
+                if path.suffix.lower() in _IMAGE_SUFFIXES:
+                    image = _picture(path, problems)
+                    if image is not None:
+                        yield image, eye[labels.index(_label(folder))], True
+
+    if not _class_folders(root, split):
+        raise DataError(f"{root} has no folder {_CLASS_FOLDERS[split][0]}/ with a folder per class")
+    found = {_label(folder) for s in SPLITS for folder in _class_folders(root, s)}
+    order = {name: i for i, name in enumerate(FERPLUS_LABELS)}
+    labels = tuple(sorted(found, key=lambda name: (order.get(name, len(order)), name)))
+    return labels, samples()
+
+
+def _class_folders(root: Path, split: str) -> list[Path]:
+    for name in _CLASS_FOLDERS[split]:
+        if (root / name).is_dir():
+            return sorted(Path(e.path) for e in os.scandir(root / name) if e.is_dir())
+    return []
+
+
+def _label(folder: Path) -> str:
+    name = folder.name.lower()
+    return _SYNONYMS.get(name, name)
+
+
+PROTOCOLS: dict[str, Callable[[Path, str, list[str]], tuple[tuple[str, ...], _Samples]]] = {
+    "majority": _majority,
+    "fer2013": _fer2013,
+    "folders": _folders,
+}

@@ -1,51 +1,42 @@
-"""Fit a network: cosine schedule, weight averaging, a checkpoint every epoch, exact resume.
+"""Fit a network: schedule, weight averaging, early stopping, a checkpoint an epoch, exact resume.
 
 Files in the output folder:
-    best.keras, last.keras   averaged float32 weights, ready for evaluate and export
+    best.keras, last.keras   float32 weights (averaged, if so set), for evaluate and export
     history.csv              one row an epoch
-    train.json               the settings of the run
-    checkpoint/              optimizer, raw and averaged weights of the last whole epoch
+    train.json               the settings of the run, its labels and versions
+    checkpoint.npz           everything a resume needs, as of the last whole epoch
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import math
-import os
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite.errors import UsageError
-from ferlite.training.augment import Augmentation, augment_batch
+from ferlite.errors import DataError, UsageError
+from ferlite.training.augment import augment_batch
 from ferlite.training.data import EmotionData
-from ferlite.training.networks import build
+from ferlite.training.networks import INPUT_OFFSET, INPUT_SCALE, build
+from ferlite.training.recipes import TrainOptions
 
-INPUT_SCALE, INPUT_OFFSET = 1 / 64, -2.0  # pixel 0..255 to -2..2; exact in binary floating point
+Row = dict[str, float]
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """Settings of a run; they are written to train.json and must be equal on resume."""
+class Reporter(Protocol):
+    """Told how the run goes; numbers are of the epoch so far, time in seconds."""
 
-    arch: str = "ferlite-s"
-    epochs: int = 120
-    batch: int = 128
-    seed: int = 1
-    learning_rate: float = 0.1
-    warmup_epochs: float = 3.0
-    momentum: float = 0.9
-    weight_decay: float = 4e-3  # decoupled: times the learning rate, per step
-    ema_decay: float = 0.999  # per step
-    patience_epochs: int = 0  # 0: no early stopping
-    precision: str = "float32"  # or mixed_bfloat16, about twice as fast where the CPU has it
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    def begin(self, first_epoch: int, epochs: int, steps: int) -> None: ...
+    def step(self, epoch: int, step: int, loss: float, accuracy: float) -> None: ...
+    def epoch(self, row: Row, best: float) -> None: ...
 
 
 class Batches(keras.utils.PyDataset):
@@ -94,25 +85,41 @@ def majority_accuracy(model: keras.Model, data: EmotionData) -> tuple[float, flo
 class _Epochs(keras.callbacks.Callback):
     """Averages weights, judges them, writes everything a resume needs."""
 
-    AVERAGE_EVERY = 4
+    AVERAGE_EVERY = 4  # steps; a copy of all weights costs more than it is worth at each
 
     def __init__(
-        self, out: Path, options: TrainOptions, valid: EmotionData, averaged: keras.Model
+        self,
+        out: Path,
+        options: TrainOptions,
+        valid: EmotionData,
+        averaged: keras.Model,
+        state: list[keras.Variable],
+        reporter: Reporter | None,
     ) -> None:
         super().__init__()
         self.out, self.options, self.valid, self.averaged = out, options, valid, averaged
+        self.state, self.reporter = state, reporter
         self.average: list[NDArray[np.float32]] = []
-        self.best, self.best_epoch, self.steps = -1.0, 0, 0
-        self.started = time.monotonic()
+        self.best, self.best_epoch, self.steps, self.rows = -1.0, -1, 0, list[Row]()
+        self.current, self.started = 0, time.monotonic()
 
-    def _weights(self) -> list[NDArray[np.float32]]:
+    def _synced(self) -> None:
+        # On JAX the variables lag behind the loop's own state until asked.
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
-        return [np.asarray(w, np.float32) for w in self.model.get_weights()]
+
+    def _weights(self) -> list[NDArray[np.float32]]:
+        self._synced()
+        return [np.array(w, np.float32) for w in self.model.get_weights()]
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.current = epoch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.steps += 1
-        if self.steps % self.AVERAGE_EVERY:
+        if self.reporter and logs:
+            self.reporter.step(self.current, batch + 1, logs["loss"], logs["accuracy"])
+        if self.options.ema_decay == 0 or self.steps % self.AVERAGE_EVERY:
             return
         if not self.average:
             self.average = self._weights()
@@ -124,7 +131,8 @@ class _Epochs(keras.callbacks.Callback):
             mean += (1 - keep) * now
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not self.average:
+        self._synced()
+        if self.options.ema_decay == 0 or not self.average:
             self.average = self._weights()
         self.averaged.set_weights(self.average)
         accuracy, loss = majority_accuracy(self.averaged, self.valid)
@@ -132,84 +140,183 @@ class _Epochs(keras.callbacks.Callback):
             self.best, self.best_epoch = accuracy, epoch
             _replace(self.out / "best.keras", self.averaged.save)
         _replace(self.out / "last.keras", self.averaged.save)
-        folder = self.out / "checkpoint"
-        folder.mkdir(exist_ok=True)
-        _replace(folder / "state.keras", self.model.save)
-        state = {f"average_{i}": a for i, a in enumerate(self.average)}
-        numbers = [epoch + 1, self.steps, self.best, self.best_epoch]
-        _replace(folder / "state.npz", lambda p: np.savez(p, numbers=np.array(numbers), **state))
-        seconds = time.monotonic() - self.started
-        row = {
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        row: Row = {
             "epoch": epoch + 1,
-            "loss": (logs or {}).get("loss", math.nan),
-            "valid_accuracy": accuracy,
+            "loss": logs["loss"],
+            "accuracy": logs["accuracy"],
             "valid_loss": loss,
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
-            "seconds": seconds,
+            "valid_accuracy": accuracy,
+            "learning_rate": float(rate),
+            "seconds": time.monotonic() - self.started,
         }
-        path = self.out / "history.csv"
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if fresh:
-                writer.writeheader()
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-        print(
-            f"epoch {epoch + 1}/{self.options.epochs} loss {row['loss']:.4f} valid {accuracy:.4f} "
-            f"best {self.best:.4f} ({self.best_epoch + 1}) {seconds:.0f} s",
-            flush=True,
-        )
+        self.rows.append(row)
+        self._write_history()
+        _replace(self.out / "checkpoint.npz", self._save_state)
+        if self.reporter:
+            self.reporter.epoch(row, self.best)
         self.started = time.monotonic()
         patience = self.options.patience_epochs
         if patience and epoch - self.best_epoch >= patience:
             self.model.stop_training = True
 
+    def _write_history(self) -> None:
+        def write(part: Path) -> None:
+            with part.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self.rows[0])
+                writer.writeheader()
+                for row in self.rows:
+                    writer.writerow({k: f"{v:.9g}" for k, v in row.items()})
 
-def _replace(path: Path, write: Any) -> None:
+        _replace(self.out / "history.csv", write)
+
+    def _save_state(self, part: Path) -> None:
+        arrays = {f"state_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.state)}
+        arrays |= {f"average_{i}": a for i, a in enumerate(self.average)}
+        numbers = np.array([self.current + 1, self.steps, self.best, self.best_epoch])
+        with part.open("wb") as file:
+            np.savez(file, numbers=numbers, **arrays)
+
+    def restore(self) -> int:
+        """Take up the checkpoint; returns the first epoch still to do, from 0."""
+        path = self.out / "checkpoint.npz"
+        if not path.is_file():
+            raise DataError(f"{path} is missing: nothing to resume; leave --resume out")
+        with np.load(path) as saved:
+            first, self.steps = int(saved["numbers"][0]), int(saved["numbers"][1])
+            self.best, self.best_epoch = float(saved["numbers"][2]), int(saved["numbers"][3])
+            count = sum(name.startswith("average_") for name in saved.files)
+            self.average = [saved[f"average_{i}"] for i in range(count)]
+            for i, variable in enumerate(self.state):
+                variable.assign(saved[f"state_{i}"])
+        self.rows = [row for row in read_history(self.out) if row["epoch"] <= first]
+        return first
+
+
+def read_history(folder: Path) -> list[Row]:
+    """The rows of history.csv in a run's folder; empty where there is none."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     """Write beside, then rename: a killed run leaves the old file whole."""
     part = path.with_name(f"part-{path.name}")
     write(part)
-    os.replace(part, path)
+    part.replace(path)
 
 
-def train(train_data: EmotionData, valid_data: EmotionData, options: TrainOptions, out: Path,
-          *, resume: bool = False) -> float:
-    """Fit `options.arch`; returns the best validation accuracy (averaged weights)."""
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def _optimizer(options: TrainOptions, steps: int) -> keras.optimizers.Optimizer:
+    warmup = round(options.warmup_epochs * steps)
+    rate: Any = options.learning_rate
+    if options.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else options.learning_rate,
+            max(1, options.epochs * steps - warmup),
+            warmup_target=options.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    decay = options.weight_decay or None
+    if options.optimizer == "adam":
+        optimizer: keras.optimizers.Optimizer = keras.optimizers.Adam(rate, weight_decay=decay)
+    else:
+        optimizer = keras.optimizers.SGD(
+            rate, momentum=options.momentum, nesterov=True, weight_decay=decay
+        )
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer
+
+
+def train(
+    train_data: EmotionData,
+    valid_data: EmotionData,
+    options: TrainOptions,
+    out: Path,
+    *,
+    resume: bool = False,
+    imagenet: Path | None = None,
+    reporter: Reporter | None = None,
+) -> float:
+    """Fit `options.arch`; returns the best validation accuracy of the weights it writes.
+
+    imagenet: weights to start the body of a Keras-applications network from.
+    Raises UsageError when a resume names other settings than the run had.
+    """
+    settings = json.loads(json.dumps(asdict(options)))
+    record = out / "train.json"
+    if resume and not record.is_file():
+        raise DataError(f"{record} is missing: nothing to resume; leave --resume out")
+    if resume:
+        before = json.loads(record.read_text())["options"]
+        other = [k for k in settings if before.get(k) != settings[k]]
+        if other:
+            raise UsageError(
+                f"{record} was written with another {other[0]} ({before.get(other[0])!r}, not "
+                f"{settings[other[0]]!r}); resume with the same settings"
+            )
+    if train_data.labels != valid_data.labels:
+        raise DataError(f"train has classes {train_data.labels}, valid {valid_data.labels}")
+    if options.targets == "majority":
+        train_data = train_data.only_judged()
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(options.seed)
     size, classes = train_data.images.shape[1], len(train_data.labels)
-    averaged = build(options.arch, classes=classes, size=size)
-    keras.mixed_precision.set_global_policy(options.precision)
-    model = build(options.arch, classes=classes, size=size)
+    with _precision("float32"):
+        averaged = build(options.arch, classes, size)
+    with _precision(options.precision):
+        model = build(options.arch, classes, size, imagenet)
     steps = len(Batches(train_data, options, 0))
-    warmup = round(options.warmup_epochs * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else options.learning_rate,
-        max(1, options.epochs * steps - warmup),
-        warmup_target=options.learning_rate if warmup else None,
-        warmup_steps=warmup,
+    optimizer = _optimizer(options, steps)
+    optimizer.build(model.trainable_variables)
+    # Before compile: that adds metrics. Seeds of the dropout layers are among the variables.
+    state = [*model.variables, *optimizer.variables]
+    model.compile(
+        optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
-    optimizer = keras.optimizers.SGD(
-        schedule, momentum=options.momentum, nesterov=True, weight_decay=options.weight_decay
-    )
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    model.compile(optimizer, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
-    epochs = _Epochs(out, options, valid_data, averaged)
+    epochs = _Epochs(out, options, valid_data, averaged, state, reporter)
     first = 0
-    settings = json.loads(json.dumps(asdict(options)))
     if resume:
-        if json.loads((out / "train.json").read_text()) != settings:
-            raise UsageError(f"{out}/train.json was written with other settings; resume with those")
-        state = np.load(out / "checkpoint/state.npz")
-        first, epochs.steps = int(state["numbers"][0]), int(state["numbers"][1])
-        epochs.best, epochs.best_epoch = float(state["numbers"][2]), int(state["numbers"][3])
-        epochs.average = [state[f"average_{i}"] for i in range(len(state.files) - 1)]
-        model = keras.models.load_model(out / "checkpoint/state.keras")
+        first = epochs.restore()
+        patience = options.patience_epochs
+        if first >= options.epochs or (patience and first - 1 - epochs.best_epoch >= patience):
+            return epochs.best
     else:
-        (out / "train.json").write_text(json.dumps(settings, indent=2) + "\n")
-        (out / "history.csv").unlink(missing_ok=True)
+        for name in ("history.csv", "checkpoint.npz", "best.keras", "last.keras"):
+            (out / name).unlink(missing_ok=True)
+        facts = {
+            "options": settings,
+            "labels": list(train_data.labels),
+            "protocol": train_data.protocol,
+            "train": train_data.summary(),
+            "valid": valid_data.summary(),
+            "keras": keras.__version__,
+            "backend": keras.config.backend(),
+        }
+        record.write_text(json.dumps(facts, indent=2) + "\n")
+    if reporter:
+        reporter.begin(first, options.epochs, steps)
     model.fit(
-        Batches(train_data, options, first), epochs=options.epochs, initial_epoch=first,
-        callbacks=[epochs], verbose=0, shuffle=False,
+        Batches(train_data, options, first),
+        epochs=options.epochs,
+        initial_epoch=first,
+        callbacks=[epochs],
+        verbose=0,
+        shuffle=False,
     )
     return epochs.best

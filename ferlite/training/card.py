@@ -1,0 +1,156 @@
+"""The model card: what a bundle's facts mean to a person. Every figure comes from the facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WEAK_RECALL = 0.6
+FEW = 100
+
+_USES = """## Intended use
+
+Reading the facial expression that people *show* in video and photographs, with their knowledge:
+research on expressions, media art, accessibility, user studies with consent, describing film.
+The answer is what a crowd of annotators would call the picture of a face. It is not what a person
+feels: people smile when sad and frown when concentrating.
+
+## Uses to stay away from
+
+- Inferring emotions of people at work or in education: forbidden in the EU by the AI Act
+  (Regulation (EU) 2024/1689, Article 5(1)(f), with exceptions for medical and safety reasons), and
+  restricted elsewhere.
+- Hiring, policing, border control, credit, insurance, lie detection, or any other decision about
+  a person.
+- Diagnosis of any condition.
+- Safety functions such as driver monitoring have rules of their own (in the EU, type approval under
+  Regulation (EU) 2019/2144), which this model was not built or tested for.
+- Watching people who do not know it. In many places a face is personal data, and drawing an
+  emotion from it needs a legal basis of its own.
+"""
+
+_BIASES = """## Known biases
+
+- FER2013's pictures were collected by web search for emotion words: posed and exaggerated
+  expressions of actors and public figures weigh more than everyday faces.
+- Age, gender, skin colour and culture are neither recorded nor balanced; studies of this kind of
+  data found lighter-skinned, younger adult and Western faces over-represented. No figure for any
+  group can be given from this data, so differences between groups must be expected.
+- The annotators' culture is in the labels: what counts as contempt or neutral varies.
+- Pictures are 48x48 grey. Profiles, masks, hands before the face, strong shadows and beards lower
+  the quality of answers more than the figures here show.
+"""
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def _row(name: str, figures: dict[str, Any]) -> str:
+    return (
+        f"| {name} | {_percent(figures['accuracy'])} | {figures['macro_f1']:.4f} | "
+        f"{figures['calibration_error']:.4f} |"
+    )
+
+
+def _results(metrics: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Results",
+        "",
+        f"Protocol `{metrics['protocol']}`, {metrics['split']} split, n = {metrics['n']}; "
+        "one crop, no test-time tricks. The temperature was fitted on the same split.",
+        "",
+        "| network | accuracy | macro-F1 | expected calibration error |",
+        "|---|---|---|---|",
+        _row("fp32", metrics),
+    ]
+    if "int8" in metrics:
+        lines.append(_row("INT8", metrics["int8"]))
+    confidence = metrics["uncertain"]
+    lines += [
+        "",
+        f"{_percent(confidence['share'])} of the answers are marked uncertain (confidence under "
+        f"{confidence['below']}); of those {_percent(confidence['accuracy'])} are right, of the "
+        f"others {_percent(confidence['accuracy_else'])}.",
+        "",
+        "| class | n | precision | recall | F1 |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {label} | {row['n']} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} |"
+        for label, row in metrics["per_class"].items()
+    ]
+    weak = [
+        f"{label} (recall {row['recall']:.2f}, n = {row['n']})"
+        for label, row in sorted(metrics["per_class"].items(), key=lambda item: item[1]["recall"])
+        if row["n"] and row["recall"] < WEAK_RECALL
+    ]
+    few = [label for label, row in metrics["per_class"].items() if row["n"] < FEW]
+    lines += ["", "## Weaknesses", ""]
+    lines.append(
+        f"Finds fewer than {WEAK_RECALL:.0%} of: {', '.join(weak)}."
+        if weak
+        else f"Finds at least {WEAK_RECALL:.0%} of every class."
+    )
+    if few:
+        lines.append(
+            f"Fewer than {FEW} pictures of {', '.join(few)} were judged: their figures are rough."
+        )
+    return lines
+
+
+def _training(training: dict[str, Any]) -> list[str]:
+    options = training.get("options", {})
+    teacher = options.get("teacher")
+    shown = ("epochs", "batch", "seed", "optimizer", "learning_rate", "schedule", "weight_decay")
+    lines = ["## Training", ""]
+    lines += [f"- {name.replace('_', ' ')}: {options[name]}" for name in shown if name in options]
+    if teacher:
+        lines.append(
+            f"- targets: {options.get('teacher_weight', 0):.0%} predictions of the teacher "
+            f"`{teacher}` (knowledge distillation), the rest crowd votes"
+        )
+    elif "targets" in options:
+        lines.append(f"- targets: {options['targets']}")
+    for split in ("train", "valid"):
+        if split in training:
+            lines.append(f"- {training[split]}")
+    if "best_epoch" in training:
+        lines.append(
+            f"- weights of epoch {training['best_epoch']} of {training['epochs_done']}, the best "
+            f"on the validation split; {training['hours']:.2f} h in all"
+        )
+    return lines
+
+
+def model_card(facts: dict[str, Any]) -> str:
+    """Markdown for README.md, from the content of bundle.json."""
+    files = [
+        f"- `{name}`: {entry['bytes'] / 1e6:.2f} MB, sha256 `{entry['sha256']}`"
+        for name, entry in facts["files"].items()
+    ]
+    if "weights" in facts:
+        files.append(f"- `{facts['weights']['file']}`: Keras weights to train on from")
+    spec = facts["input"]
+    lines = [
+        f"# {facts['name']} {facts['version']}",
+        "",
+        f"Tells apart {len(facts['labels'])} facial expressions: {', '.join(facts['labels'])}. "
+        f"{facts['parameters']:,} parameters; input {spec['width']}x{spec['height']} grey. "
+        f"Licence of the weights: {facts['license']}.",
+        "",
+        "Written by `ferlite export` and `ferlite quantize` from `bundle.json`; do not edit.",
+        "",
+        *files,
+        "",
+        *_results(facts["metrics"]),
+        "",
+        "## Data",
+        "",
+        *[f"- {line}" for line in facts["data"]],
+        "",
+        *_training(facts.get("training", {})),
+        "",
+        _USES,
+        _BIASES,
+    ]
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,100 @@
+"""How each network is trained unless the user says otherwise. Needs no training package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ferlite.errors import UsageError
+from ferlite.training.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Settings of a run; they are written to train.json and must be equal on resume.
+
+    schedule: "cosine" warms up linearly, then falls to 0 at the last epoch; "constant" stays.
+    weight_decay: decoupled, times the learning rate, per step; not on biases and normalisation.
+    ema_decay: per step; best.keras and last.keras hold averaged weights; 0 turns that off.
+    patience_epochs: stop after so many epochs without a better validation accuracy; 0: never.
+    precision: mixed_bfloat16 is about twice as fast where the processor has it.
+    targets: "votes" trains on all images and their vote shares; "majority" on the judged ones
+        and their one label.
+    teacher, teacher_weight: file name and digest of the network whose predictions make up that
+        share of the targets (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
+    """
+
+    arch: str = "ferlite-s"
+    epochs: int = 100
+    batch: int = 128
+    seed: int = 1
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 0.1
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = 3.0
+    momentum: float = 0.9
+    weight_decay: float = 4e-3
+    ema_decay: float = 0.999
+    patience_epochs: int = 0
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    targets: Literal["votes", "majority"] = "votes"
+    teacher: str = ""
+    teacher_weight: float = 0.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)} must be at least 1")
+        if not self.learning_rate > 0:
+            raise UsageError(f"learning rate {self.learning_rate} must be above 0")
+        for name in ("ema_decay", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)} must be in [0, 1)")
+        if not 0 <= self.teacher_weight <= 1:
+            raise UsageError(f"teacher weight {self.teacher_weight} must be in [0, 1]")
+        if self.patience_epochs < 0 or self.warmup_epochs < 0 or self.weight_decay < 0:
+            raise UsageError("patience, warm-up and weight decay must not be negative")
+
+
+# Flips, shifts, rotations and zoom, as the baselines were published.
+_GEOMETRY_ONLY = Augmentation(
+    rotation_deg=10.0,
+    scale_min=0.9,
+    scale_max=1.1,
+    shift_px=4.8,
+    shear=0.0,
+    contrast=0.0,
+    brightness=0.0,
+    gamma=0.0,
+    erase_probability=0.0,
+    blur_probability=0.0,
+    noise_probability=0.0,
+    mixup_alpha=0.0,
+)
+
+
+def _baseline(arch: str, **changes: float) -> TrainOptions:
+    settings = {"epochs": 60, "batch": 16, "learning_rate": 1e-3, "patience_epochs": 10, **changes}
+    return TrainOptions(
+        arch=arch,
+        optimizer="adam",
+        schedule="constant",
+        warmup_epochs=0.0,
+        weight_decay=0.0,
+        ema_decay=0.0,
+        targets="majority",
+        augmentation=_GEOMETRY_ONLY,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+RECIPES = {
+    "ferlite-s": TrainOptions(),
+    # Published: Adam 1e-3, batch 16, at most 60 epochs, patience 10 on validation accuracy.
+    "cnn711k": _baseline("cnn711k"),
+    "xception8": _baseline("xception8", batch=32, epochs=100),
+    # Fine-tuning rates: the large ones start from ImageNet weights where the user has them.
+    "efficientnet_b3": _baseline("efficientnet_b3", learning_rate=1e-4, batch=32),
+    "resnet152v2": _baseline("resnet152v2", learning_rate=1e-4, batch=32),
+}

@@ -301,11 +301,11 @@ def _boxes(boxes: ArrayLike, *, positive: bool) -> NDArray[np.float32]:
         return np.empty((0, 4), np.float32)
     if array.ndim != 2 or array.shape[1] != 4:
         raise UsageError(f"boxes has shape {array.shape}; give [n, 4] of x, y, width, height")
-    good = np.isfinite(array).all(axis=1)
+    good = np.isfinite(array)
     if positive:
-        good &= (array[:, 2:] > 0).all(axis=1)
+        good[:, 2:] &= array[:, 2:] > 0
     if not good.all():
-        i = int(good.argmin())
+        i = int(good.all(axis=1).argmin())
         sides = ", width and height above 0" if positive else ""
         value = ", ".join(f"{side:g}" for side in array[i])
         raise UsageError(f"boxes[{i}] is ({value}); give finite x, y, width, height{sides}")

@@ -2,27 +2,31 @@
 
 namespace ferlite::kernels {
 
+namespace {
+
+// Several rows in one pass, so that a sum is loaded and stored once for all of them.
+template <int count>
+void add_rows(const std::uint8_t* __restrict rows, std::ptrdiff_t stride, const float* weights,
+              std::ptrdiff_t n, float* __restrict line) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        float sum = line[i];
+        for (int k = 0; k < count; ++k) {
+            sum += weights[k] * static_cast<float>(rows[k * stride + i]);
+        }
+        line[i] = sum;
+    }
+}
+
+}  // namespace
+
 void weigh_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
                 std::ptrdiff_t count, std::ptrdiff_t n, float* line) {
-    // Blocks small enough that their sums stay in registers over all rows.
-    constexpr std::ptrdiff_t block = 16;
-    std::ptrdiff_t i = 0;
-    for (; i + block <= n; i += block) {
-        float sums[block];
-        for (std::ptrdiff_t j = 0; j < block; ++j) sums[j] = line[i + j];
-        for (std::ptrdiff_t k = 0; k < count; ++k) {
-            const std::uint8_t* row = rows + k * stride + i;
-            for (std::ptrdiff_t j = 0; j < block; ++j) {
-                sums[j] += weights[k] * static_cast<float>(row[j]);
-            }
-        }
-        for (std::ptrdiff_t j = 0; j < block; ++j) line[i + j] = sums[j];
+    for (; count >= 4; count -= 4, rows += 4 * stride, weights += 4) {
+        add_rows<4>(rows, stride, weights, n, line);
     }
-    for (; i < n; ++i) {
-        for (std::ptrdiff_t k = 0; k < count; ++k) {
-            line[i] += weights[k] * static_cast<float>(rows[k * stride + i]);
-        }
-    }
+    if (count == 3) add_rows<3>(rows, stride, weights, n, line);
+    if (count == 2) add_rows<2>(rows, stride, weights, n, line);
+    if (count == 1) add_rows<1>(rows, stride, weights, n, line);
 }
 
 void mix_channels(const float* line, std::ptrdiff_t n, const float weights[3], float* gray) {

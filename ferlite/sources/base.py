@@ -166,8 +166,8 @@ class Sampler:
         self.end = math.inf if options.duration_s is None else self.start + options.duration_s
         self.index = -1
         self._every = options.every
-        self._limit = options.fps_limit
-        self._slot: int | None = None
+        self._gap = 1 / options.fps_limit if options.fps_limit else 0.0
+        self._due = -math.inf
 
     def wants(self, t: float) -> bool:
         if t < self.start - EPSILON_S or self.ended(t):
@@ -175,15 +175,13 @@ class Sampler:
         self.index += 1
         if self.index % self._every:
             return False
-        if self._limit is None:
-            return True
-        # One frame for each slot of 1/fps_limit seconds: keeps the average exact where the gap
-        # since the last frame would not (20 of 30 frames a second would become 15). Half a slot
-        # of slack, or frames whose rate equals the limit jitter over a slot's edge.
-        slot = math.floor((t - self.start) * self._limit + 0.5)
-        wanted = slot != self._slot
-        self._slot = slot
-        return wanted
+        # Due times advance by the gap itself: measured from the last frame taken, 20 of 30 frames
+        # a second would become 15. The slack is for time stamps that jitter or are rounded.
+        if self._due - 1.5 * self._gap < t < self._due - 0.1 * self._gap:
+            return False
+        late = abs(t - self._due) > self._gap  # a pause, or a clock that was set back
+        self._due = (t if late else self._due) + self._gap
+        return True
 
     def ended(self, t: float) -> bool:
         """No later frame can be wanted."""

@@ -30,6 +30,10 @@ class Chain(SourceBase):
     def items(self) -> int:  # type: ignore[override]
         return len(self._chained)
 
+    @property
+    def info(self) -> SourceInfo:
+        return self._info if self._current is None else self._current.info
+
     def close(self) -> None:
         super().close()
         if (current := self._current) is not None:
@@ -39,7 +43,7 @@ class Chain(SourceBase):
         for item in self._chained:
             if self._closed.is_set():
                 return
-            self._info = item.info
+            self._info, self._current = item.info, None
             try:
                 source = item.open()
             except SourceError as error:
@@ -49,5 +53,4 @@ class Chain(SourceBase):
                 self._current = source
                 if self._closed.is_set():  # while it was being opened
                     return
-                self._info = source.info
                 yield from source

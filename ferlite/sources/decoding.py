@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,10 +31,14 @@ def open_container(
     """Open a file, URL or device; SourceError, naming `name`, when it cannot be."""
     import av
 
+    began = time.monotonic()
     try:
         container = av.open(location, "r", format, options=options or {}, timeout=timeout_s)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(f"{name}: {explain(error, timeout_s)}") from error
+        reason = explain(error, timeout_s)
+        if timeout_s is not None and time.monotonic() - began >= timeout_s:
+            reason = _silence(timeout_s)  # RTSP calls it invalid data
+        raise SourceError(f"{name}: {reason}") from error
     if container.format.name in _NO_VIDEO:
         container.close()
         raise SourceError(f"{name}: not a picture or video file")
@@ -45,12 +50,16 @@ def explain(error: BaseException, timeout_s: float | None = None) -> str:
     import av
 
     if isinstance(error, av.error.ExitError) and timeout_s is not None:
-        return f"nothing received for {timeout_s:g} s"
+        return _silence(timeout_s)
     if isinstance(error, av.InvalidDataError):
         return "not a picture or video file that can be read (damaged, truncated or another format)"
     if isinstance(error, av.EOFError):
-        return "ends before the first picture"
+        return "truncated: ends before its first picture"
     return str(getattr(error, "strerror", None) or error)
+
+
+def _silence(timeout_s: float) -> str:
+    return f"nothing received for {timeout_s:g} s"
 
 
 def video_stream(container: InputContainer, name: str) -> VideoStream:

@@ -119,7 +119,10 @@ class LiveSource(SourceBase):
             except av.InvalidDataError:
                 continue  # joined between keyframes, or lost on the way: the next ones will do
             for picture in pictures:
-                t = clock.read(None if picture.pts is None else float(picture.time))
+                if picture.pts is None or stream.time_base is None:
+                    t = clock.read(None)
+                else:
+                    t = clock.read(float(picture.pts * stream.time_base))
                 if sampler.ended(t):
                     return
                 if sampler.wants(t):
@@ -142,9 +145,9 @@ class _Clock:
 
     def read(self, stamp: float | None) -> float:
         """Seconds for a frame that came with this time stamp, or with none."""
+        now = self.now()
         if self._began is None:
             self._began = time.monotonic()
-        now = self.now()
         if stamp is None:
             t = now
         else:

@@ -62,7 +62,15 @@ class VideoSource(SourceBase):
         if self._closed.is_set():
             return
         with self._open() as container:
-            yield from self._frames(container)
+            reading = _Reading(container, video_stream(container, self._info.name))
+            sampler = Sampler(self._options, reading.origin)
+            if not self._options.start_s or reading.seek(sampler.start):
+                yield from self._frames(reading, sampler)
+                return
+        # No index, or one that leads past the target: an exact start matters more than a fast one.
+        with self._open() as container:
+            reading = _Reading(container, video_stream(container, self._info.name))
+            yield from self._frames(reading, sampler)
 
     def _open(self) -> InputContainer:
         return open_container(
@@ -108,29 +116,13 @@ class VideoSource(SourceBase):
         frames, duration_s = expected(options, stream.frames or None, fps, duration_s)
         return SourceInfo(name, kind, width, height, frames, fps, duration_s)
 
-    def _frames(self, container: InputContainer) -> Iterator[Frame]:
+    def _frames(self, reading: _Reading, sampler: Sampler) -> Iterator[Frame]:
         import av
 
-        name, info = self._info.name, self._info
-        stream = video_stream(container, name)
-        stream.thread_type = "AUTO"
-        time_base = stream.time_base
-        first_pts = stream.start_time or 0
-        origin = float(first_pts * time_base) if time_base else 0.0
-        rate = float(stream.average_rate) if stream.average_rate else 25.0
-        sampler = Sampler(self._options, origin)
-        reading = _Reading(container, stream)
         convert = Converter()
-
-        pictures: Iterator[VideoFrame] = iter(reading)
-        if self._options.start_s and time_base:
-            pictures = self._seek(container, stream, reading, sampler.start)
-        t = origin
-        for position, picture in enumerate(pictures):
-            if self._closed.is_set():
-                return
-            t = origin + position / rate if picture.pts is None else float(picture.time)
-            if sampler.ended(t):
+        t = reading.origin
+        for t, picture in reading:
+            if self._closed.is_set() or sampler.ended(t):
                 return
             if not sampler.wants(t):
                 continue
@@ -139,55 +131,59 @@ class VideoSource(SourceBase):
             except (SourceError, av.FFmpegError, MemoryError) as error:
                 reading.damage(str(error))
                 continue
-            yield Frame(info, sampler.index, t, image)
+            yield Frame(self._info, sampler.index, t, image)
         if problem := reading.problem():
-            yield self.error_frame(f"{name}: {problem}", sampler.index + 1, t)
-
-    def _seek(
-        self, container: InputContainer, stream: VideoStream, reading: _Reading, target: float
-    ) -> Iterator[VideoFrame]:
-        """Pictures from the last keyframe before `target`, or all where that is not possible."""
-        import av
-
-        assert stream.time_base is not None
-        try:
-            container.seek(int(target / stream.time_base), stream=stream)
-        except av.FFmpegError:
-            return iter(reading)
-        reading.joined_midway = True
-        pictures = iter(reading)
-        first = next(pictures, None)
-        if first is not None and first.pts is not None and first.time <= target + EPSILON_S:
-            return itertools.chain([first], pictures)
-        # Some containers have no index and land past the target: an exact start matters more.
-        container.seek(stream.start_time or 0, stream=stream)
-        reading.restart()
-        return iter(reading)
+            yield self.error_frame(f"{self._info.name}: {problem}", sampler.index + 1, t)
 
 
 class _Reading:
     """Decodes one stream to its end, and keeps count of what was wrong on the way.
 
-    joined_midway: packets before the first keyframe are expected not to decode.
+    origin: time stamp of the first picture, seconds.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        stream.thread_type = "AUTO"
         self._container = container
         self._stream = stream
-        self.restart()
-
-    def restart(self) -> None:
-        self.joined_midway = False
-        self._damaged = 0
-        self._reason = ""
-        self._reached_s = 0.0
+        self._rate = float(stream.average_rate) if stream.average_rate else 25.0
+        self.origin = (
+            float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
+        )
+        self._pictures = self._decode_all()
+        self._joined_midway = False
         self._decoded = 0
+        self._reached_s = 0.0
+        self._damaged = 0
+        self._reasons: list[str] = []
+
+    def seek(self, target: float) -> bool:
+        """Go on from the last keyframe at or before `target` seconds; False if that fails."""
+        import av
+
+        if not self._stream.time_base:
+            return False
+        try:
+            self._container.seek(int(target / self._stream.time_base), stream=self._stream)
+        except av.FFmpegError:
+            return False
+        self._joined_midway = True
+        first = next(self._pictures, None)
+        if first is None or first[0] > target + EPSILON_S:
+            return False
+        self._pictures = itertools.chain([first], self._pictures)
+        return True
+
+    def __iter__(self) -> Iterator[tuple[float, VideoFrame]]:
+        """Pictures with their time stamps in seconds."""
+        return self._pictures
 
     def damage(self, reason: str) -> None:
         self._damaged += 1
-        self._reason = self._reason or reason
+        if reason not in self._reasons and len(self._reasons) < 3:
+            self._reasons.append(reason)
 
-    def __iter__(self) -> Iterator[VideoFrame]:
+    def _decode_all(self) -> Iterator[tuple[float, VideoFrame]]:
         import av
 
         # All streams: where a file is cut, it is as often an audio packet that is incomplete.
@@ -195,11 +191,11 @@ class _Reading:
         while True:
             try:
                 packet = next(packets, None)
-                if packet is None:
-                    return
             except av.FFmpegError as error:
                 self.damage(explain(error))
                 yield from self._decode(None)
+                return
+            if packet is None:
                 return
             if packet.is_corrupt:
                 self.damage("incomplete packet")
@@ -209,17 +205,24 @@ class _Reading:
             if packet.stream is self._stream:
                 yield from self._decode(packet)
 
-    def _decode(self, packet: av.Packet[Any] | None) -> list[VideoFrame]:
+    def _decode(self, packet: av.Packet[Any] | None) -> Iterator[tuple[float, VideoFrame]]:
         import av
 
         try:
             pictures = self._stream.decode(packet)
         except av.FFmpegError:
-            if self._decoded or not self.joined_midway:
+            # After a seek, packets before the first keyframe are not expected to decode.
+            if self._decoded or not self._joined_midway:
                 self.damage("packet that cannot be decoded")
-            return []
-        self._decoded += len(pictures)
-        return pictures
+            return
+        for picture in pictures:
+            # Not picture.time: PyAV knows it only for pictures that came out with a packet.
+            if picture.pts is None or self._stream.time_base is None:
+                t = self.origin + self._decoded / self._rate
+            else:
+                t = float(picture.pts * self._stream.time_base)
+            self._decoded += 1
+            yield t, picture
 
     def problem(self) -> str | None:
         """What was wrong, one line, once the pictures have run out."""
@@ -232,7 +235,8 @@ class _Reading:
                 return f"truncated: ends at {self._reached_s:.2f} s of {declared_s:.2f} s"
         if self._damaged:
             places = "place" if self._damaged == 1 else "places"
-            return f"damaged in {self._damaged} {places} ({self._reason}); the rest was read"
+            reasons = "; ".join(self._reasons)
+            return f"damaged in {self._damaged} {places} ({reasons}); the rest was read"
         if not self._decoded:
             return "holds no picture that can be decoded"
         return None

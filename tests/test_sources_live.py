@@ -1,0 +1,261 @@
+"""Streams and cameras: outages, silence, and what cannot be reached."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from media import gray, http_server, level, write_clip
+from rtsp_server import rtsp_server
+
+from ferlite.errors import SourceError, UsageError
+from ferlite.sources import SourceOptions, camera, open_source
+from ferlite.sources.decoding import open_container
+from ferlite.sources.live import LiveSource
+from ferlite.sources.stream import public_name
+from ferlite.types import Frame
+
+QUICK = SourceOptions(timeout_s=5, reconnect_s=20)
+
+
+@contextlib.contextmanager
+def tcp_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Calls `answer` with each connection, then closes it; gives the port."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):
+                answer(self.request)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_rtsp_plays_and_comes_back_after_an_outage() -> None:
+    frames: list[Frame] = []
+    with rtsp_server(12, 8) as url, open_source(url, QUICK) as source:
+        assert source.info.kind == "live"
+        assert (source.info.width, source.info.height) == (64, 48)
+        for frame in source:
+            frames.append(frame)
+            if sum(f.error is not None for f in frames) == 2 and frame.error is None:
+                break
+    errors = [f.error for f in frames if f.error]
+    assert len(errors) == 2
+    assert all(f"{url}: connection lost" in error for error in errors)
+    times = [f.t for f in frames]
+    assert times[0] == 0.0
+    assert all(a <= b for a, b in pairwise(times))
+    good = [f for f in frames if not f.error]
+    assert [f.index for f in good] == list(range(len(good)))
+    # The decoder starts with what the server sends first, and again so after the outage.
+    for frame, picture in zip(good, [*range(12), *range(8), 0], strict=True):
+        assert abs(frame.image.mean() - level(picture)) <= 5
+    # The sender's clock (25 frames/s), not the moment of arrival (50 frames/s).
+    assert good[11].t - good[1].t == pytest.approx(10 / 25, abs=0.005)
+
+
+def test_a_stream_that_stays_away_is_given_up(tmp_path: Path) -> None:
+    options = SourceOptions(timeout_s=2, reconnect_s=1)
+    with rtsp_server(3) as url:
+        source = open_source(url, options)
+    started = time.monotonic()
+    frames = list(source)  # the server is gone
+    assert time.monotonic() - started < 10
+    errors = [f.error for f in frames if f.error]
+    assert len(errors) == 2
+    assert "connection lost" in str(errors[0])
+    assert "not back within 1 s, gave up" in str(errors[1])
+    assert "refused" in str(errors[1])
+
+
+def test_each_outage_is_one_error_and_time_goes_on(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "live.ts", 5)
+
+    def connect() -> object:
+        return open_container(f"file:{clip}", name="cam")
+
+    options = SourceOptions(reconnect_s=30, duration_s=2.5)
+    with LiveSource("cam", connect, options) as source:  # type: ignore[arg-type]
+        frames = list(source)
+    good = [f for f in frames if not f.error]
+    errors = [f for f in frames if f.error]
+    assert len(good) >= 15 and len(good) % 5 == 0  # each connection plays the clip
+    assert len(errors) == len(good) // 5 - (frames[-1].error is None)
+    assert [f.index for f in good] == list(range(len(good)))
+    assert all(a.t <= b.t for a, b in pairwise(frames))
+    assert good[5].t >= 0.5  # the first retry waits half a second
+
+
+def test_without_reconnecting_the_first_loss_ends_it(tmp_path: Path) -> None:
+    data = write_clip(tmp_path / "live.ts", 10).read_bytes()
+    with tcp_server(lambda connection: connection.sendall(data)) as port:
+        url = f"tcp://127.0.0.1:{port}"
+        frames = list(open_source(url, SourceOptions(reconnect_s=0)))
+    assert [f.error is None for f in frames] == [True] * 10 + [False]
+    assert frames[-1].error == f"{url}: connection lost: the stream ended"
+
+
+def test_closing_during_an_outage_does_not_wait(tmp_path: Path) -> None:
+    data = write_clip(tmp_path / "live.ts", 10).read_bytes()
+    with tcp_server(lambda connection: connection.sendall(data)) as port:
+        source = open_source(f"tcp://127.0.0.1:{port}", SourceOptions(timeout_s=2))
+    frames = iter(source)
+    while next(frames).error is None:
+        pass
+    timer = threading.Timer(0.2, source.close)
+    timer.start()
+    started = time.monotonic()
+    assert list(frames) == []
+    assert time.monotonic() - started < 5
+    timer.join()
+
+
+def test_a_motion_jpeg_camera_over_http() -> None:
+    pictures = [cv2.imencode(".jpg", gray(i))[1].tobytes() for i in range(30)]
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(4096)
+        head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=frame\r\n\r\n"
+        connection.sendall(head)
+        for picture in pictures:
+            part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+            connection.sendall(part % len(picture) + picture + b"\r\n")
+            time.sleep(0.01)
+
+    with tcp_server(answer) as port:
+        url = f"http://127.0.0.1:{port}/video"
+        with open_source(url, SourceOptions(reconnect_s=0)) as source:
+            assert source.info.kind == "live"
+            frames = list(source)
+    good = [f for f in frames if not f.error]
+    assert len(good) >= 28
+    assert np.all(np.diff([f.t for f in good]) >= 0)
+    assert abs(good[0].image.mean() - level(0)) <= 5
+
+
+def test_a_silent_server_times_out() -> None:
+    answered = threading.Event()
+    with tcp_server(lambda _: answered.wait(20) and None) as port:
+        for scheme in ("http", "rtsp", "tcp"):
+            url = f"{scheme}://127.0.0.1:{port}/x"
+            started = time.monotonic()
+            with pytest.raises(SourceError, match=r"127\.0\.0\.1.*: nothing received for 0\.5 s"):
+                open_source(url, SourceOptions(timeout_s=0.5))
+            assert time.monotonic() - started < 5
+        answered.set()
+
+
+def test_what_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
+    port = _closed_port()
+    for scheme in ("rtsp", "http", "rtmp", "tcp"):
+        with pytest.raises(SourceError, match=rf"^{scheme}://127.*: Connection refused$"):
+            open_source(f"{scheme}://127.0.0.1:{port}/x", QUICK)
+    (tmp_path / "page.html").write_text("<html>no video</html>")
+    with http_server(tmp_path) as base:
+        with pytest.raises(SourceError, match="404"):
+            open_source(f"{base}/nothing.mp4", QUICK)
+        with pytest.raises(SourceError, match="not a picture or video"):
+            open_source(f"{base}/page.html", QUICK)
+    with pytest.raises(UsageError, match="cannot open gopher://; give one of rtsp, "):
+        open_source("gopher://host/x")
+
+
+def test_passwords_stay_out_of_names_and_messages() -> None:
+    assert public_name("rtsp://me:secret@cam:554/a?b=c") == "rtsp://cam:554/a?b=c"
+    with pytest.raises(SourceError) as raised:
+        open_source(f"rtsp://me:secret@127.0.0.1:{_closed_port()}/x", QUICK)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_picture_behind_a_url(tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(cv2.imencode(".png", gray(3))[1].tobytes())
+    with http_server(tmp_path) as base:
+        (frame,) = open_source(f"{base}/one.png", QUICK)
+    assert (frame.source.kind, frame.t) == ("image", 0.0)
+    assert abs(frame.image.mean() - level(3)) <= 1
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_download_that_breaks_off(tmp_path: Path, resumes: bool) -> None:
+    noise = list(np.random.default_rng(0).integers(0, 255, (50, 48, 64, 3), np.uint8))
+    clip = write_clip(tmp_path / "web.mp4", pictures=noise, options={"movflags": "faststart"})
+    half = clip.stat().st_size // 2
+    with http_server(tmp_path, cut_bytes=half, resumes=resumes) as base:
+        frames = list(open_source(f"{base}/web.mp4", QUICK))
+    good = [f for f in frames if not f.error]
+    if resumes:
+        assert len(good) == len(frames) == 50
+    else:
+        assert 10 < len(good) < 40
+        assert [f.error is None for f in frames] == [True] * len(good) + [False]
+        assert [f.t for f in good] == pytest.approx([i / 25 for i in range(len(good))], abs=1e-3)
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_an_exact_start_behind_a_url(tmp_path: Path, resumes: bool) -> None:
+    write_clip(tmp_path / "web.mp4", 40, options={"movflags": "faststart"})
+    with http_server(tmp_path, resumes=resumes) as base:
+        frames = list(open_source(f"{base}/web.mp4", SourceOptions(start_s=1, timeout_s=5)))
+    assert [f.t for f in frames] == pytest.approx([i / 25 for i in range(25, 40)])
+
+
+def test_camera_names() -> None:
+    for spec in (3, "3", "camera:3", "/dev/video3", Path("/dev/video3")):
+        assert camera.find(spec) == "/dev/video3"
+    for spec in ("camera", "camera:x", "video3", "3.mp4", -1, "/dev/video3/x"):
+        assert camera.find(spec) is None
+    assert camera.camera_name("/dev/video12") == "camera:12"
+
+
+def test_a_missing_camera_lists_those_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera, "_DEVICES", tmp_path)
+    monkeypatch.setattr(camera, "_NAMES", tmp_path / "names")
+    assert camera.devices() == []
+    with pytest.raises(SourceError, match="video5: no such camera; found: none"):
+        open_source(5)
+    for number in (10, 2):
+        (tmp_path / f"video{number}").touch()
+    (tmp_path / "names" / "video2").mkdir(parents=True)
+    (tmp_path / "names" / "video2" / "name").write_text("USB 2.0 Camera\n")
+    assert camera.devices() == [
+        (str(tmp_path / "video2"), "USB 2.0 Camera"),
+        (str(tmp_path / "video10"), ""),
+    ]
+    with pytest.raises(SourceError, match=r"found: .*video2 \(USB 2\.0 Camera\), .*video10"):
+        open_source("camera:5")
+    # A device that is no camera: Video4Linux2 itself refuses it.
+    with pytest.raises(SourceError, match="camera:2: "):
+        open_source(2)
+
+
+def test_a_file_called_like_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("7").write_bytes(cv2.imencode(".png", gray(1))[1].tobytes())
+    (frame,) = open_source("7")
+    assert frame.source.kind == "image"
+    with pytest.raises(SourceError, match="no such camera"):
+        open_source(7)

@@ -66,7 +66,9 @@ def test_the_numbers_are_those_of_the_record(tmp_path: Path) -> None:
     assert row["uncertain"] == "false"
     assert {label: float(row[label]) for label in LABELS} == face["emotions"]
     assert {label: float(row[f"raw_{label}"]) for label in LABELS} == face["raw_emotions"]
-    assert [float(row[column]) for column in COLUMNS[-10:]] == sum(face["landmarks"], [])
+    assert [float(row[column]) for column in COLUMNS[-10:]] == [
+        value for point in face["landmarks"] for value in point
+    ]
 
 
 def test_what_is_not_a_number_is_empty(tmp_path: Path) -> None:

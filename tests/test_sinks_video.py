@@ -104,11 +104,16 @@ def test_colours_survive(tmp_path: Path, portraits: dict[str, NDArray[np.uint8]]
     sink.write(*make_frame(info, 0, 0.0, image=image))
     sink.finish()
     with av.open(str(tmp_path / "face.mp4")) as container:
-        back = next(container.decode(video=0)).to_ndarray(format="bgr24").astype(int)
-    # The wrong matrix (BT.601 for BT.709) would shift the orange suit by more than 10.
-    suit = (slice(300, 400), slice(120, 170))
-    assert np.abs(back[suit].mean(axis=(0, 1)) - image[suit].mean(axis=(0, 1))).max() < 5
-    assert np.abs(back - image).mean() < 5
+        frame = next(container.decode(video=0))
+    assert (frame.colorspace, frame.color_range) == (1, 1)  # BT.709, limited, as H.273 has them
+    planes = frame.to_ndarray()
+    luma, blueness = planes[:512], planes[512:640].reshape(256, 256)
+    # The orange suit, by BT.709's own formula; BT.601's differs by 6.
+    blue, green, red = image[300:400, 120:170].mean(axis=(0, 1))
+    y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    assert luma[300:400, 120:170].mean() == pytest.approx(16 + 219 / 255 * y, abs=2)
+    cb = 128 + 224 / 255 * (blue - y) / 1.8556
+    assert blueness[150:200, 60:85].mean() == pytest.approx(cb, abs=2)
 
 
 def test_a_change_of_size_is_scaled_into_the_first(tmp_path: Path) -> None:

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
 
-# What MP4 holds and browsers play there; everything else (PCM, Vorbis, AC-3, ...) becomes AAC.
-COPIED = frozenset({"aac", "mp3", "opus", "flac"})
+# FFmpeg's decoders of what MP4 holds and browsers play there: AAC, MP3, Opus, FLAC. Everything
+# else (PCM, Vorbis, AC-3, ...) becomes AAC.
+COPIED = frozenset({"aac", "mp3", "mp3float", "opus", "libopus", "flac"})
 # Sampling rates of AAC, ISO/IEC 14496-3 table 1.18.
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+
+_TIMEOUT_S = 10.0  # of a video behind a URL
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +55,8 @@ class SourceAudio:
         self._warned = False
         try:
             # "file:", or FFmpeg takes "talk: part 1.mp4" for a URL of the scheme "talk".
-            self._input = av.open(f"file:{name}" if Path(name).exists() else name)
+            location = f"file:{name}" if Path(name).exists() else name
+            self._input = av.open(location, timeout=_TIMEOUT_S)
         except (OSError, ValueError, av.FFmpegError) as error:
             self._warn(error)
             return
@@ -78,8 +82,7 @@ class SourceAudio:
         import av
 
         try:
-            # The canonical name: a decoder is called, for instance, "mp3float".
-            if self._stream.codec_context.codec.canonical_name in COPIED:
+            if self._stream.codec_context.name in COPIED:
                 self._copy = output.add_stream_from_template(self._stream)
             else:
                 self._encoder = self._add_aac(output)

@@ -35,3 +35,26 @@ def portraits() -> dict[str, NDArray[np.uint8]]:
         "astronaut": np.ascontiguousarray(skimage.data.astronaut()[:, :, ::-1]),
         "hopper": np.asarray(image, np.uint8),
     }
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny emotion model (see tiny_model.py); not to be changed."""
+    import tiny_model
+
+    return tiny_model.write_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's clip in a file, at half its size: 100 frames, 320x180, 25/s, two real faces."""
+    import cv2
+    import media
+
+    from ferlite.demo.clip import frames
+
+    pictures = [
+        np.asarray(cv2.resize(image, (320, 180), interpolation=cv2.INTER_AREA), np.uint8)
+        for _, image in frames()
+    ]
+    return media.write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", pictures=pictures)

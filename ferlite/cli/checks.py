@@ -177,15 +177,17 @@ def _providers() -> Iterator[Check]:
 
 def _models() -> Iterator[Check]:
     from ferlite import bundles
+    from ferlite.cli.models import installed_names
     from ferlite.emotion import EmotionClassifier
 
-    found = bundles.installed()
-    if not found:
+    installed = installed_names()
+    if not installed:
         remedy = "install ferlite again; it comes with a model"
         yield Check("models", "broken", "none installed", remedy)
-    for bundle in found:
-        name = f"model {bundle.path.name}"
+    for model in installed:
+        name = f"model {model}"
         try:
+            bundle = bundles.find(model)
             bundle.verify()
             classifier = EmotionClassifier(bundle)
         except FerliteError as error:
@@ -199,7 +201,7 @@ def _models() -> Iterator[Check]:
             if choice
             else "the only one"
         )
-        yield Check(f"precision {bundle.path.name}", "ok", f"{classifier.precision} ({reason})")
+        yield Check(f"precision {model}", "ok", f"{classifier.precision} ({reason})")
 
 
 def _haar() -> Iterator[Check]:

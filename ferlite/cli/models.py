@@ -40,7 +40,7 @@ def models() -> None:
 def list_(as_json: bool) -> None:
     """One line a model: name, task, version, size, score, and whether its files are whole."""
     rows = []
-    for name in _installed():
+    for name in installed_names():
         try:
             rows.append(_facts(_find(name)))
         except ModelError as error:
@@ -119,7 +119,7 @@ Exit status 1 when a file is missing or was changed.
 @click.pass_context
 def verify(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Hash every file of the models anew and compare with what their bundle.json states."""
-    chosen = list(names) or _installed()
+    chosen = list(names) or installed_names()
     if not chosen:
         raise ModelError("no model is installed; install ferlite again, or train one")
     problems: dict[str, str | None] = {}
@@ -146,7 +146,7 @@ def _find(name: str) -> Bundle:
     return find(name)
 
 
-def _installed() -> list[str]:
+def installed_names() -> list[str]:
     """Names of all installed models, those with a broken description too."""
     from ferlite.bundles import DESCRIPTION, models_dir, user_dir
 

@@ -1,0 +1,176 @@
+"""`ferlite doctor`: every line is the result of trying, and a broken one is found."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from click.testing import CliRunner
+
+from ferlite import bundles, session
+from ferlite.cli import checks, main
+
+
+@pytest.fixture(autouse=True)
+def quiet_home(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Only the tiny model is installed; caches and output go to an empty folder."""
+    monkeypatch.setattr(bundles, "models_dir", lambda: tmp_path / "models")
+    monkeypatch.setenv("FERLITE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny, tmp_path / "models" / "tiny")
+    return tmp_path
+
+
+def doctor(*arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
+    """Exit status, and the checks by name."""
+    result = CliRunner().invoke(main, ["doctor", "--json", *arguments])
+    return result.exit_code, {check["name"]: check for check in json.loads(result.stdout)}
+
+
+def test_all_is_well_here(quiet_home: Path) -> None:
+    status, found = doctor()
+    assert status == 0, found
+    for name in (
+        "ferlite",
+        "python",
+        "system",
+        "numpy",
+        "onnxruntime",
+        "opencv-python-headless",
+        "av",
+        "rich",
+        "processor",
+        "threads",
+        "cpu features",
+        "c++ kernels",
+        "provider cpu",
+        "model tiny",
+        "precision tiny",
+        "detector haar",
+        "h264 encoder",
+        "h264 decoder",
+        "output folder",
+        "temporary files",
+    ):
+        assert found[name]["state"] == "ok", name
+    assert found["opencv-python-headless"]["detail"].startswith(cv2.__version__.rsplit(".", 1)[0])
+    assert "libavcodec" in found["av"]["detail"]
+    assert "fp32" in found["precision tiny"]["detail"]
+    assert found["threads"]["detail"].startswith(str(session.default_threads()))
+    # What was only tried is gone again.
+    assert not (quiet_home / "ferlite-output").exists()
+
+
+def test_whatever_is_not_ok_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "providers", lambda: [("cpu", False, "does not run; reinstall")])
+    status, found = doctor()
+    assert status == 1
+    assert found["provider cpu"]["state"] == "broken"
+    for check in found.values():
+        assert (check["state"] == "ok") == (check["remedy"] == ""), check
+
+
+def test_text_has_remedies_and_a_verdict(quiet_home: Path) -> None:
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "everything ferlite needs works"
+    damaged = quiet_home / "models" / "tiny" / "model.onnx"
+    damaged.write_bytes(damaged.read_bytes() + b"\0")
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "broken: model tiny"
+    line, remedy = next(
+        pair
+        for pair in zip(result.stdout.splitlines(), result.stdout.splitlines()[1:], strict=False)
+        if pair[0].startswith("broken   model tiny")
+    )
+    assert "SHA-256" in line
+    assert remedy.strip().startswith("->")
+
+
+def test_no_model(quiet_home: Path) -> None:
+    shutil.rmtree(quiet_home / "models")
+    status, found = doctor()
+    assert (status, found["models"]["state"]) == (1, "broken")
+
+
+def test_a_description_that_is_broken(quiet_home: Path) -> None:
+    (quiet_home / "models" / "tiny" / "bundle.json").write_text("[]")
+    status, found = doctor()
+    assert (status, found["model tiny"]["state"]) == (1, "broken")
+
+
+def test_output_that_cannot_be_written(quiet_home: Path) -> None:
+    (quiet_home / "taken").touch()
+    status, found = doctor("-o", "taken")
+    assert (status, found["output folder"]["state"]) == (1, "broken")
+
+
+def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_module(name: str) -> Any:
+        if name == "av":
+            raise ImportError("No module named 'av'")
+        return importlib.import_module(name)
+
+    monkeypatch.setattr(checks, "import_module", import_module)
+    status, found = doctor()
+    assert status == 1
+    assert found["av"]["remedy"] == "pip install av"
+
+
+def test_opencv_without_cascades(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    status, found = doctor()
+    assert (status, found["detector haar"]["state"]) == (1, "broken")
+    assert "opencv-python-headless<5" in found["detector haar"]["remedy"]
+
+
+def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Installed:
+        def __init__(self, name: str) -> None:
+            self.metadata = {"Name": name}
+
+    both = [Installed("opencv-python"), Installed("opencv-python-headless")]
+    monkeypatch.setattr(checks.metadata, "distributions", lambda: both)
+    (found,) = checks._clashes()
+    assert "opencv-python and opencv-python-headless overwrite each other" in found.detail
+
+
+def test_a_check_that_fails_is_reported_and_the_others_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> Any:
+        raise OSError("no such processor")
+
+    monkeypatch.setattr(checks, "_cpuinfo", broken)
+    status, found = doctor()
+    assert status == 1
+    assert found["processor"]["detail"] == "OSError: no such processor"
+    assert found["temporary files"]["state"] == "ok"
+
+
+def test_a_raspberry_pi_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc/cpuinfo of a Raspberry Pi 5: no model name, and Features instead of flags."""
+    facts = {
+        "processor": "0",
+        "Features": "fp asimd evtstrm aes crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc asimddp",
+        "CPU part": "0xd0b",
+        "Model": "Raspberry Pi 5 Model B Rev 1.0",
+    }
+    monkeypatch.setattr(checks, "_cpuinfo", lambda: facts)
+    processor, features = checks._processor()
+    assert processor.detail.startswith("Raspberry Pi 5 Model B Rev 1.0, ")
+    assert features.detail == "asimd asimdhp asimddp"
+
+
+def test_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [Path("/dev/null"), Path("/nowhere")])
+    good, bad = checks._cameras()
+    assert (good.state, bad.state) == ("ok", "missing")
+    assert "video" in bad.remedy

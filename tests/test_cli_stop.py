@@ -1,0 +1,107 @@
+"""Runs that are ended early: Ctrl-C, a service being stopped, a reader that has seen enough."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import av
+import pytest
+from command import records_of, start
+
+
+def wait_for_records(part: Path, count: int) -> None:
+    """Until `count` records are in the file, or the test fails."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if part.is_file() and part.read_bytes().count(b"\n") >= count:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"{part} did not get {count} records")
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_leaves_whole_files(
+    clip: Path, tiny: Path, tmp_path: Path, signum: signal.Signals, status: int
+) -> None:
+    # Ten times the clip, so that the run is not over before it is stopped.
+    process = start("detect", *[clip] * 10, "--model", tiny, "-o", "out", cwd=tmp_path)
+    folder = tmp_path / "out"
+    try:
+        wait_for_records(folder / "results.jsonl.part", 110)
+        process.send_signal(signum)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == status, stderr
+    assert stdout == ""
+    assert stderr.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in stderr
+    records = records_of(folder)
+    assert 110 <= len(records) < 1000
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["interrupted"] is True
+    assert summary["frames"] == len(records)
+    assert f"{len(records)} frames" in stderr
+    # The first video is complete, the second has what was read; none is half-written.
+    assert not list(folder.glob("*.part"))
+    lengths = []
+    for path in (folder / "clip.mp4", folder / "clip-2.mp4"):
+        with av.open(str(path)) as container:
+            lengths.append(sum(1 for _ in container.decode(video=0)))
+    assert lengths[0] == 100
+    assert sum(lengths) == min(200, len(records))
+
+
+def test_stdout_is_whole_records_after_an_interrupt(clip: Path, tiny: Path, tmp_path: Path) -> None:
+    process = start("detect", *[clip] * 10, "--model", tiny, "--stdout", cwd=tmp_path)
+    assert process.stdout is not None
+    try:
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, stderr
+    records = [json.loads(line) for line in [first, *rest.splitlines()]]
+    assert [record["frame"] for record in records] == list(range(len(records)))
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(
+    clip: Path, tiny: Path, tmp_path: Path
+) -> None:
+    process = start(
+        *("detect", *[clip] * 10, "--model", tiny, "--stdout", "-o", "out"),
+        *("--save", "jsonl,summary"),
+        cwd=tmp_path,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        assert json.loads(process.stdout.readline())["frame"] == 0
+        process.stdout.close()
+        stderr = process.stderr.read()
+        process.stderr.close()
+        assert process.wait(timeout=60) == 0, stderr
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in stderr
+    assert "error" not in stderr
+    assert 0 < len(records_of(tmp_path / "out")) < 1000
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_a_reader_of_text_that_has_seen_enough(tmp_path: Path, tiny: Path) -> None:
+    process = start("models", "show", tiny, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    stderr = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0
+    assert stderr == ""

@@ -71,9 +71,9 @@ def _table(summary: Mapping[str, Any]) -> Any:
     if tracks:
         table.add_column("from", justify="right")
         table.add_column("to", justify="right")
-    table.add_column("emotion")
-    table.add_column("", no_wrap=True)
-    table.add_column("shares")
+    table.add_column("emotion", no_wrap=True)
+    table.add_column("", no_wrap=True, min_width=10)
+    table.add_column("shares", no_wrap=True)
     rows = [row for row in tracks or summary["sources"] if row["emotions"]]
     rows.sort(key=lambda row: -row["faces" if "faces" in row else "frames"])
     for row in rows[:MAX_ROWS]:

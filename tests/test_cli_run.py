@@ -1,0 +1,117 @@
+"""The loop of a run: what the sinks are told, in which order, and how each end comes about."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ferlite.analyzer import Analyzer
+from ferlite.cli.interrupt import Interrupted
+from ferlite.cli.progress import Progress
+from ferlite.cli.run import run
+from ferlite.demo.clip import DemoSource
+from ferlite.errors import SinkError
+from ferlite.sinks import ReaderGone, Summary
+from ferlite.types import Frame, FrameResult, SourceInfo
+
+
+class Diary:
+    """A sink that notes its calls, and does something of the test's choice at one of them."""
+
+    def __init__(self, at: str = "", action: Callable[[], None] = lambda: None) -> None:
+        self.calls: list[str] = []
+        self._at = at
+        self._action = action
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if call == self._at:
+            self._action()
+
+    def begin(self, info: SourceInfo) -> None:
+        self._note(f"begin {info.name}")
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        assert (frame.index, frame.t) == (result.frame, result.t)
+        self._note(f"write {frame.index}")
+
+    def finish(self) -> None:
+        self._note("finish")
+
+    def abort(self) -> None:
+        self._note("abort")
+
+
+@pytest.fixture(scope="module")
+def analyzer(tiny: Path) -> Analyzer:
+    return Analyzer(model=tiny, precision="fp32", min_face=64)
+
+
+def raises(error: BaseException) -> Callable[[], None]:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+def run_demo(analyzer: Analyzer, first: Diary, second: Diary, *, still: bool = False) -> Summary:
+    summary = Summary(Path())
+    with DemoSource(still=still) as source:
+        run(analyzer, source, [first, second], summary, Progress(1), {"asked": 1})
+    return summary
+
+
+def test_a_whole_run(analyzer: Analyzer) -> None:
+    first, second = Diary(), Diary()
+    told = run_demo(analyzer, first, second, still=True).to_dict()
+    assert first.calls == second.calls == ["begin demo", "write 0", "finish"]
+    assert (told["frames"], told["faces"], told["asked"]) == (1, 2, 1)
+    assert told["interrupted"] is False
+    assert told["frames_dropped"] == 0
+    assert told["detector"] == "haar"
+    assert told["stage_seconds"]["detect"] > 0
+
+
+def test_an_error_of_a_sink_aborts_all(analyzer: Analyzer) -> None:
+    first, second = Diary(), Diary("write 2", raises(SinkError("disk full")))
+    with pytest.raises(SinkError, match="disk full"):
+        run_demo(analyzer, first, second)
+    wanted = ["begin demo", "write 0", "write 1", "write 2", "abort"]
+    assert first.calls == second.calls == wanted
+
+
+def test_an_error_at_the_end_aborts_all(analyzer: Analyzer) -> None:
+    first, second = Diary("finish", raises(SinkError("disk full"))), Diary()
+    with pytest.raises(SinkError, match="disk full"):
+        run_demo(analyzer, first, second, still=True)
+    assert first.calls[-2:] == ["finish", "abort"]
+    assert second.calls[-2:] == ["write 0", "abort"]
+
+
+def test_a_reader_that_is_gone_ends_the_run_properly(analyzer: Analyzer) -> None:
+    first, second = Diary("write 1", raises(ReaderGone())), Diary()
+    run_demo(analyzer, first, second)
+    assert first.calls[-2:] == ["write 1", "finish"]
+    assert second.calls[-2:] == ["write 0", "finish"]
+
+
+def test_a_signal_during_a_write_ends_after_that_frame(analyzer: Analyzer) -> None:
+    first = Diary("write 2", lambda: signal.raise_signal(signal.SIGTERM))
+    second = Diary()
+    with pytest.raises(Interrupted) as caught:
+        run_demo(analyzer, first, second)
+    assert caught.value.signum == signal.SIGTERM
+    assert first.calls == second.calls
+    assert first.calls[-2:] == ["write 2", "finish"]
+
+
+def test_a_second_signal_while_finishing_aborts(analyzer: Analyzer) -> None:
+    first = Diary("write 1", lambda: signal.raise_signal(signal.SIGINT))
+    second = Diary("finish", lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted):
+        run_demo(analyzer, first, second)
+    assert first.calls[-2:] == ["finish", "abort"]
+    assert second.calls[-2:] == ["finish", "abort"]

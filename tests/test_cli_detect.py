@@ -205,9 +205,9 @@ def test_a_terminal_gets_a_bar_and_a_table(clip: Path, tiny: Path, tmp_path: Pat
     assert "15/15" in text
     assert re.search(r"[\d.]+/s", text)
     assert "2 faces" in text
-    table = text[text.index("track  ") :]
-    assert re.search(r"\r\n1 +\d+ +0\.0 s +0\.6 s +\w+ +█", table)
-    assert re.search(r"\r\nall +\d+ ", table)
+    table = text[text.index("track ") :]
+    assert re.search(r"\r\n +1 +\d+ +0\.0-0\.6 s +\w+ \d+ % +█", table)
+    assert re.search(r"\r\n +all +\d+ ", table)
     assert "15 frames, " in table
 
 

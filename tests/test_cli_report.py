@@ -49,7 +49,7 @@ def test_table_of_tracks_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = watched(monkeypatch)
     report(summary_of({"a.mp4": list(range(1, MAX_ROWS + 6))}).to_dict(), None, [])
     lines = terminal.getvalue().splitlines()
-    assert lines[0].split() == ["track", "faces", "from", "to", "emotion", "shares"]
+    assert lines[0].split() == ["track", "faces", "seen", "emotion", "then"]
     assert sum(" s  happiness" in line for line in lines) == MAX_ROWS
     assert "5 more" in terminal.getvalue()
     assert lines[-2].split()[:3] == ["all", str(MAX_ROWS + 5), "happiness"]
@@ -72,7 +72,7 @@ def test_table_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         summary_of({"x/a.jpg": [1, 2], "x/b.jpg": [], "c.jpg": [1]}, "image").to_dict(), None, []
     )
     lines = terminal.getvalue().splitlines()
-    assert lines[0].split() == ["source", "faces", "emotion", "shares"]
+    assert lines[0].split() == ["source", "faces", "emotion", "then"]
     assert lines[1].split()[:3] == ["a.jpg", "2", "happiness"]
     assert lines[2].split()[:2] == ["c.jpg", "1"]
     assert "b.jpg" not in terminal.getvalue()

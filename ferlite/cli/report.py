@@ -66,28 +66,26 @@ def _table(summary: Mapping[str, Any]) -> Any:
     tracks = summary["tracks"]
     several = len({track["source"] for track in tracks}) > 1
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("track" if tracks else "source")
-    table.add_column("faces", justify="right")
-    if tracks:
-        table.add_column("from", justify="right")
-        table.add_column("to", justify="right")
+    for name in ("track", "faces", "seen") if tracks else ("source", "faces"):
+        right = name in ("faces", "seen") or (name == "track" and not several)
+        table.add_column(name, no_wrap=True, justify="right" if right else "left")
     table.add_column("emotion", no_wrap=True)
-    table.add_column("", no_wrap=True, min_width=10)
-    table.add_column("shares", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("then")  # the one that gives way on a narrow terminal
     rows = [row for row in tracks or summary["sources"] if row["emotions"]]
-    rows.sort(key=lambda row: -row["faces" if "faces" in row else "frames"])
+    rows.sort(key=lambda row: -row["frames" if tracks else "faces"])
     for row in rows[:MAX_ROWS]:
+        name = Path(row["source"] or "").name[-24:]
         if tracks:
-            name = f"{Path(row['source']).name} {row['track']}" if several else str(row["track"])
-            times = [f"{row['first_t']:.1f} s", f"{row['last_t']:.1f} s"]
-            table.add_row(_plain(name), str(row["frames"]), *times, *_shares(row["emotions"]))
+            name = f"{name} {row['track']}" if several else str(row["track"])
+            seen = f"{row['first_t']:.1f}-{row['last_t']:.1f} s"
+            cells = [str(row["frames"]), seen]
         else:
-            name = Path(row["source"]).name
-            table.add_row(_plain(name), str(row["faces"]), *_shares(row["emotions"]))
+            cells = [str(row["faces"])]
+        table.add_row(_plain(name), *cells, *_shares(row["emotions"]))
     if len(rows) > MAX_ROWS:
         table.add_row(_plain(f"{len(rows) - MAX_ROWS} more"))
-    table.add_section()
-    blank = ["", ""] if tracks else []
+    blank = [""] if tracks else []
     table.add_row("all", str(summary["faces"]), *blank, *_shares(summary["emotions"]), style="bold")
     return table
 
@@ -95,11 +93,12 @@ def _table(summary: Mapping[str, Any]) -> Any:
 def _plain(text: str) -> Any:
     from rich.text import Text
 
-    return Text(text)  # a file name is no markup
+    # A file name is no markup, and what is too long ends in dots instead of on a second line.
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
-def _shares(emotions: Mapping[str, float]) -> list[str]:
-    """The largest emotion, a bar of its share, and the first three in words."""
-    label, share = max(emotions.items(), key=lambda item: item[1])
-    filled = round(share * 10)
-    return [label, "█" * filled + "░" * (10 - filled), shares_text(emotions)]
+def _shares(emotions: Mapping[str, float]) -> list[Any]:
+    """The largest emotion, a bar of its share, and the next two."""
+    first, *then = shares_text(emotions).split(", ")
+    filled = round(max(emotions.values()) * 10)
+    return [first, "█" * filled + "░" * (10 - filled), _plain(", ".join(then))]

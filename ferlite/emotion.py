@@ -109,7 +109,10 @@ class EmotionClassifier:
             scores = np.log(np.maximum(scores, 1e-12))
         scores /= self.bundle.temperature
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        shares: NDArray[np.float32] = np.divide(powers, powers.sum(axis=1, keepdims=True)).astype(
+            np.float32
+        )
+        return shares
 
     def probabilities(
         self,

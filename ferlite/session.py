@@ -38,6 +38,7 @@ _PROBE = bytes.fromhex(
 
 _log = logging.getLogger("ferlite")
 _told: set[str] = set()
+_registered: set[str] = set()
 _plugin_lock = threading.Lock()
 
 
@@ -201,11 +202,13 @@ def _plugin_device() -> Any:
     try:
         plugin = import_module("onnxruntime_ep_openvino")
         with _plugin_lock:
-            if not _openvino_devices():
+            # Once for the process, or ONNX Runtime raises.
+            if _OPENVINO not in _registered:
                 onnxruntime.register_execution_provider_library(
                     _OPENVINO, plugin.get_library_path()
                 )
-        devices = _openvino_devices()
+                _registered.add(_OPENVINO)
+        devices = [one for one in onnxruntime.get_ep_devices() if one.ep_name == _OPENVINO]
     except Exception as error:
         raise ProviderError(
             f"provider openvino cannot be loaded: {_line(error)}; {_REMEDY}"
@@ -213,13 +216,10 @@ def _plugin_device() -> Any:
     for device in devices:
         if device.ep_metadata.get("ov_device") == "CPU":
             return device
-    raise ProviderError(f"provider openvino finds no device it supports here; {_REMEDY}")
-
-
-def _openvino_devices() -> list[Any]:
-    import onnxruntime
-
-    return [one for one in onnxruntime.get_ep_devices() if one.ep_name == _OPENVINO]
+    raise ProviderError(
+        "provider openvino finds no device it supports (its plugin wants an Intel processor);"
+        " use provider 'cpu'"
+    )
 
 
 def _physical_cores(cpus: Iterable[int], topology: Path = Path("/sys/devices/system/cpu")) -> int:

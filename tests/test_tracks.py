@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ferlite.errors import UsageError
+from ferlite.tracks import Tracker, TrackOptions, assign
+
+DT = 1 / 25
+
+
+def box(x: float, y: float = 100, size: float = 80) -> list[float]:
+    return [x, y, size, size]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    arrays(
+        np.float64,
+        st.tuples(st.integers(0, 5), st.integers(0, 5)),
+        elements=st.sampled_from([0.0, 0.25, 1.0, 2.5, 1e6]),
+    )
+)
+def test_assignment_is_optimal(cost: np.ndarray) -> None:
+    pairs = assign(cost)
+    rows, columns = cost.shape
+    assert len(pairs) == min(rows, columns)
+    assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == len(pairs)
+    wide = cost if rows <= columns else cost.T
+    best = min(
+        (
+            sum(wide[row, column] for row, column in enumerate(order))
+            for order in itertools.permutations(range(wide.shape[1]), wide.shape[0])
+        ),
+        default=0.0,
+    )
+    assert sum(cost[pair] for pair in pairs) == pytest.approx(best)
+
+
+def test_faces_keep_their_numbers_in_any_order() -> None:
+    tracker = Tracker()
+    draw = np.random.default_rng(3)
+    places = np.array([box(100), box(300), box(500), box(320, 300)], float)
+    for i in range(60):
+        order = draw.permutation(4)
+        jitter = draw.normal(0, 2, (4, 4))
+        numbers = tracker.update(i * DT, (places + jitter)[order])
+        if i == 0:
+            first = dict(zip(order.tolist(), numbers, strict=True))
+            assert sorted(numbers) == [1, 2, 3, 4]
+        assert numbers == [first[k] for k in order.tolist()]
+
+
+def test_crossing_faces_keep_their_numbers() -> None:
+    """Two faces walk through each other; position alone would swap or stop them."""
+    tracker = Tracker()
+    for i in range(51):
+        left, right = box(100 + 8 * i), box(500 - 8 * i, 110)
+        assert tracker.update(i * DT, [left, right]) == [1, 2]
+
+
+def test_a_row_of_faces_that_shifts_by_half_a_face() -> None:
+    """The nearest box is often the neighbour's; only the best total joins all of them."""
+    tracker = Tracker()
+    row = np.array([box(100 * k, size=80) for k in range(5)], float)
+    assert tracker.update(0.0, row) == [1, 2, 3, 4, 5]
+    assert tracker.update(DT, row + np.array([52, 0, 0, 0])) == [1, 2, 3, 4, 5]
+
+
+def test_a_missed_face_is_found_again_within_its_memory() -> None:
+    tracker = Tracker(TrackOptions(memory_s=0.5))
+    still, t = box(600, 300), 0.0
+    for i in range(20):
+        t = i * DT
+        assert tracker.update(t, [box(100 + 4 * i), still]) == [1, 2]
+    # It moves on unseen for 0.4 s, which is 40 pixels of an 80-pixel face.
+    for k in range(1, 10):
+        assert tracker.update(t + k * DT, [still]) == [2]
+    assert tracker.update(t + 10 * DT, [box(100 + 4 * 29), still]) == [1, 2]
+
+
+def test_a_face_missed_for_longer_is_a_new_one() -> None:
+    tracker = Tracker(TrackOptions(memory_s=0.5))
+    tracker.update(0.0, [box(100), box(500)])
+    for k in range(1, 16):
+        assert tracker.update(k * DT, [box(500)]) == [2]
+    assert len(tracker) == 1
+    assert tracker.update(16 * DT, [box(100), box(500)]) == [3, 2]
+
+
+def test_few_frames_a_second_do_not_break_tracks() -> None:
+    tracker = Tracker(TrackOptions(memory_s=0.5))
+    assert [tracker.update(float(t), [box(100 + t)]) for t in range(5)] == [[1]] * 5
+    assert tracker.update(60.0, [box(104)]) == [2]
+
+
+def test_variable_frame_rate_follows_time_not_frames() -> None:
+    tracker = Tracker()
+    draw = np.random.default_rng(5)
+    t = 0.0
+    for _ in range(100):
+        assert tracker.update(t, [box(100 + 200 * t), box(100 + 200 * t, 300)]) == [1, 2]
+        t += float(draw.choice([0.01, 0.04, 0.15, 0.3]))
+
+
+def test_a_jump_or_another_size_is_another_face() -> None:
+    tracker = Tracker()
+    tracker.update(0.0, [box(100)])
+    assert tracker.update(DT, [box(400)]) == [2]
+    assert tracker.update(2 * DT, [[340, 40, 200, 200]]) == [3]
+
+
+def test_two_boxes_on_one_face() -> None:
+    tracker = Tracker()
+    tracker.update(0.0, [box(100)])
+    assert tracker.update(DT, [box(101), box(101)], [0.3, 0.9]) == [2, 1]
+
+
+def test_time_that_goes_back_ends_the_tracks_without_reusing_numbers() -> None:
+    tracker = Tracker()
+    assert tracker.update(10.0, [box(100)]) == [1]
+    assert tracker.update(0.0, [box(100)]) == [2]
+    assert tracker.update(0.0, [box(100)]) == [2]  # the same time is no way back
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="time of a frame is"):
+            tracker.update(wrong, [])
+
+
+def test_no_faces_and_degenerate_boxes() -> None:
+    tracker = Tracker()
+    assert tracker.update(0.0, []) == []
+    assert tracker.update(DT, np.zeros((0, 4), np.float32), np.zeros(0)) == []
+    assert tracker.update(2 * DT, [[5, 5, 0, 0], [1e6, -1e6, 1e-9, 4000]]) == [1, 2]
+    assert tracker.update(3 * DT, [[5, 5, 0, 0]]) == [1]
+
+
+def test_smoothing_is_exponential_in_time() -> None:
+    """One second at any frame rate gives the same: 1 - 1/e of the step for a constant of 1 s."""
+    before = np.array([[1, 0, 0]], np.float32)
+    after = np.array([[0, 1, 0]], np.float32)
+    for rate in (5, 25, 60):
+        tracker = Tracker(TrackOptions(smoothing_s=1.0))
+        numbers = tracker.update(0.0, [box(100)])
+        np.testing.assert_array_equal(tracker.smooth(0.0, numbers, before), before)
+        for i in range(1, rate + 1):
+            numbers = tracker.update(i / rate, [box(100)])
+            found = tracker.smooth(i / rate, numbers, after)
+        assert found[0, 1] == pytest.approx(1 - np.exp(-1), abs=1e-4)
+        assert found.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_smoothing_belongs_to_the_track() -> None:
+    tracker = Tracker(TrackOptions(smoothing_s=0.5))
+    rows = np.eye(2, dtype=np.float32)
+    tracker.smooth(0.0, tracker.update(0.0, [box(100), box(500)]), rows)
+    numbers = tracker.update(DT, [box(500), box(100), box(900)])
+    assert numbers == [2, 1, 3]
+    rows = np.array([[0, 1], [1, 0], [0.5, 0.5]], np.float32)
+    np.testing.assert_allclose(tracker.smooth(DT, numbers, rows), rows, atol=1e-6)
+
+
+def test_no_smoothing_and_untouched_input() -> None:
+    tracker = Tracker(TrackOptions(smoothing_s=0))
+    first, second = np.eye(2, dtype=np.float32)
+    for i, row in enumerate((first, second)):
+        given_row = row[None].copy()
+        found = tracker.smooth(i * DT, tracker.update(i * DT, [box(100)]), given_row)
+        np.testing.assert_array_equal(found, row[None])
+        found[:] = 7
+        np.testing.assert_array_equal(given_row, row[None])
+
+
+def test_options_name_what_is_wrong() -> None:
+    with pytest.raises(UsageError, match="memory_s is -1"):
+        TrackOptions(memory_s=-1)
+    with pytest.raises(UsageError, match="smoothing_s is nan"):
+        TrackOptions(smoothing_s=float("nan"))
+
+
+def test_memory_stays_bounded_and_64_faces_are_quick() -> None:
+    tracker = Tracker()
+    draw = np.random.default_rng(1)
+    start = time.process_time()
+    for i in range(300):
+        faces = np.column_stack([draw.uniform(0, 1900, (64, 2)), np.full((64, 2), 60)])
+        tracker.update(i * DT, faces, draw.random(64))
+    spent = (time.process_time() - start) / 300
+    # Nothing is where it was: tracks end after 0.5 s, 13 frames of 64.
+    assert len(tracker) <= 64 * 14
+    assert spent < 0.1

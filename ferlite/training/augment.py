@@ -59,7 +59,8 @@ def _view(
             view = cv2.resize(view, (width, height), interpolation=cv2.INTER_LINEAR)
     out = view.astype(np.float32)
     if rng.random() < 0.5:
-        out = 255 * (out / 255) ** np.float32(np.exp(rng.uniform(-options.gamma, options.gamma)))
+        gamma = np.float32(np.exp(rng.uniform(-options.gamma, options.gamma)))
+        out = np.float32(255) * (out / np.float32(255)) ** gamma
     mean = out.mean()
     gain = np.float32(rng.uniform(1 - options.contrast, 1 + options.contrast))
     out = (
@@ -82,7 +83,7 @@ def _view(
             if rng.random() < 0.5
             else rng.uniform(0, 255, patch.shape).astype(np.float32)
         )
-    return np.clip(out, 0, 255)
+    return np.asarray(np.clip(out, 0, 255), np.float32)
 
 
 def augment_batch(

@@ -75,7 +75,7 @@ class EmotionData:
     @property
     def classes(self) -> NDArray[np.int64]:
         """int64 [n], index of the largest target."""
-        return self.targets.argmax(axis=1)
+        return np.asarray(self.targets.argmax(axis=1), np.int64)
 
     def only_judged(self) -> EmotionData:
         """The images that count, with one-hot targets."""

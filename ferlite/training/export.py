@@ -20,6 +20,7 @@ from ferlite.training.classifier import (
     softmax,
 )
 from ferlite.training.data import EmotionData
+from ferlite.training.history import read_history
 from ferlite.training.metrics import Scores, fit_temperature, uncertain_below
 
 OPSET = 17  # later ones make tf2onnx 1.17 add nodes or fail
@@ -260,9 +261,9 @@ def export(
 
 
 def _training(run: dict[str, Any], folder: Path) -> dict[str, Any]:
-    from ferlite.training.fit import read_history
-
-    facts = {key: run[key] for key in ("options", "train", "valid", "backend") if key in run}
+    facts: dict[str, Any] = {
+        key: run[key] for key in ("options", "train", "valid", "backend") if key in run
+    }
     history = read_history(folder)
     if history:
         best = max(history, key=lambda row: row["valid_accuracy"])

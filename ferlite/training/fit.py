@@ -9,7 +9,6 @@ Files in the output folder:
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -25,10 +24,9 @@ from numpy.typing import NDArray
 from ferlite.errors import DataError, UsageError
 from ferlite.training.augment import augment_batch
 from ferlite.training.data import EmotionData
+from ferlite.training.history import Row, read_history, write_history
 from ferlite.training.networks import INPUT_OFFSET, INPUT_SCALE, build
 from ferlite.training.recipes import TrainOptions
-
-Row = dict[str, float]
 
 
 class Reporter(Protocol):
@@ -39,7 +37,7 @@ class Reporter(Protocol):
     def epoch(self, row: Row, best: float) -> None: ...
 
 
-class Batches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
     """Augmented batches of one epoch after another, drawn from (seed, epoch, batch)."""
 
     def __init__(self, data: EmotionData, options: TrainOptions, epoch: int) -> None:
@@ -82,7 +80,7 @@ def majority_accuracy(model: keras.Model, data: EmotionData) -> tuple[float, flo
     return float(right[data.judged].mean()), loss
 
 
-class _Epochs(keras.callbacks.Callback):
+class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
     """Averages weights, judges them, writes everything a resume needs."""
 
     AVERAGE_EVERY = 4  # steps; a copy of all weights costs more than it is worth at each
@@ -151,7 +149,7 @@ class _Epochs(keras.callbacks.Callback):
             "seconds": time.monotonic() - self.started,
         }
         self.rows.append(row)
-        self._write_history()
+        _replace(self.out / "history.csv", lambda part: write_history(part, self.rows))
         _replace(self.out / "checkpoint.npz", self._save_state)
         if self.reporter:
             self.reporter.epoch(row, self.best)
@@ -159,16 +157,6 @@ class _Epochs(keras.callbacks.Callback):
         patience = self.options.patience_epochs
         if patience and epoch - self.best_epoch >= patience:
             self.model.stop_training = True
-
-    def _write_history(self) -> None:
-        def write(part: Path) -> None:
-            with part.open("w", newline="") as file:
-                writer = csv.DictWriter(file, self.rows[0])
-                writer.writeheader()
-                for row in self.rows:
-                    writer.writerow({k: f"{v:.9g}" for k, v in row.items()})
-
-        _replace(self.out / "history.csv", write)
 
     def _save_state(self, part: Path) -> None:
         arrays = {f"state_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.state)}
@@ -191,15 +179,6 @@ class _Epochs(keras.callbacks.Callback):
                 variable.assign(saved[f"state_{i}"])
         self.rows = [row for row in read_history(self.out) if row["epoch"] <= first]
         return first
-
-
-def read_history(folder: Path) -> list[Row]:
-    """The rows of history.csv in a run's folder; empty where there is none."""
-    path = folder / "history.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:

@@ -28,7 +28,7 @@ class Scores:
 
     @cached_property
     def answers(self) -> NDArray[np.int64]:
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:

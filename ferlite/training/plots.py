@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ferlite.training.metrics import BINS, Scores
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
-_COLORS = plt.get_cmap("tab10").colors
+_COLORS = [f"C{i}" for i in range(10)]  # matplotlib's own cycle
 
 
 def draw_all(
@@ -76,7 +76,7 @@ def confusion(folder: Path, scores: Scores) -> Path:
 
 def precision_recall(folder: Path, scores: Scores) -> Path:
     """One curve a class, with its average precision."""
-    figure, axis = plt.subplots(figsize=(7, 6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, 6), layout="constrained")
     for i, label in enumerate(scores.labels):
         if scores.per_class[label]["n"]:
             recall, precision, average = scores.precision_recall(i)
@@ -84,7 +84,7 @@ def precision_recall(folder: Path, scores: Scores) -> Path:
             axis.plot(recall, precision, color=_COLORS[i % 10], label=name)
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower left")
+    figure.legend(loc="outside right upper")
     return _save(figure, folder / "precision_recall.png")
 
 

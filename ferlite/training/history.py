@@ -1,0 +1,26 @@
+"""The table that a run keeps of its epochs. Needs no training package."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+Row = dict[str, float]
+
+
+def read_history(folder: Path) -> list[Row]:
+    """The rows of history.csv in a run's folder; empty where there is none."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def write_history(path: Path, rows: list[Row]) -> None:
+    """Replace the table; `rows` in order, with equal columns."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.9g}" for k, v in row.items()})

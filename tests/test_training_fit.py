@@ -1,0 +1,261 @@
+"""Networks and their training: repeatable, resumable, and as published."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from training_sets import ballot, faces, write_ferplus
+
+from ferlite.errors import DataError, UsageError
+from ferlite.training.augment import Augmentation
+from ferlite.training.data import FERPLUS_LABELS, EmotionData, load
+from ferlite.training.history import read_history
+from ferlite.training.recipes import RECIPES, TrainOptions
+
+keras_needed = pytest.mark.skipif(
+    find_spec("keras") is None, reason="needs pip install 'ferlite[train,quantize]'"
+)
+# Keras and its backends warn of their own future; that is not ours to fix.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class StoppedError(Exception):
+    """Stands for a run that was killed."""
+
+
+class Watch:
+    """Keeps what a run reports, and kills it after an epoch."""
+
+    def __init__(self, kill_after: int = 0) -> None:
+        self.kill_after = kill_after
+        self.rows: list[dict[str, float]] = []
+        self.steps = 0
+
+    def begin(self, first_epoch: int, epochs: int, steps: int) -> None:
+        self.first = first_epoch
+
+    def step(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
+        self.steps += 1
+
+    def epoch(self, row: dict[str, float], best: float) -> None:
+        self.rows.append(row)
+        if row["epoch"] == self.kill_after:
+            raise StoppedError
+
+
+@pytest.fixture(scope="module")
+def data(
+    portraits: dict[str, NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[EmotionData, EmotionData]:
+    """96 training and 32 validation pictures with invented votes."""
+    root = tmp_path_factory.mktemp("ferplus")
+    pictures = faces(portraits, 128)
+    usages = ["Training"] * 96 + ["PublicTest"] * 32
+    write_ferplus(
+        root,
+        [
+            (u, p, ballot(FERPLUS_LABELS[i % 8], 8))
+            for i, (u, p) in enumerate(zip(usages, pictures, strict=True))
+        ],
+    )
+    return load(root, "train"), load(root, "valid")
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    rows = read_history(folder)
+    for row in rows:
+        del row["seconds"]
+    return rows
+
+
+@keras_needed
+@pytest.mark.train
+@pytest.mark.parametrize(
+    "options",
+    [
+        # ferlite-s has dropout, warm-up, momentum and weight averaging to restore.
+        TrainOptions(epochs=4, batch=32, warmup_epochs=1),
+        dataclasses.replace(RECIPES["cnn711k"], epochs=3, batch=32),
+    ],
+    ids=["ferlite-s", "cnn711k"],
+)
+def test_equal_seeds_and_a_resume_give_the_same_curve(
+    data: tuple[EmotionData, EmotionData], tmp_path: Path, options: TrainOptions
+) -> None:
+    import keras
+
+    from ferlite.training.fit import train
+
+    whole, killed = Watch(), Watch(kill_after=2)
+    train(*data, options, tmp_path / "whole", reporter=whole)
+    with pytest.raises(StoppedError):
+        train(*data, options, tmp_path / "killed", reporter=killed)
+    # The first two epochs are a second run with the same seed.
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")[:2]
+    resumed = Watch()
+    train(*data, options, tmp_path / "killed", resume=True, reporter=resumed)
+    assert resumed.first == 2 and resumed.rows[0]["epoch"] == 3
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    weights = [
+        keras.models.load_model(tmp_path / name / "last.keras", compile=False).get_weights()
+        for name in ("whole", "killed")
+    ]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert whole.steps == options.epochs * (len(data[0]) // 32)
+    record = json.loads((tmp_path / "whole" / "train.json").read_text())
+    assert record["labels"] == list(FERPLUS_LABELS) and record["options"]["arch"] == options.arch
+
+
+@keras_needed
+@pytest.mark.train
+def test_stops_early_and_keeps_the_best(
+    data: tuple[EmotionData, EmotionData], tmp_path: Path
+) -> None:
+    from ferlite.training.fit import majority_accuracy, train
+
+    # A rate of almost nothing: only the normalisation settles, and that soon.
+    options = dataclasses.replace(
+        RECIPES["cnn711k"], epochs=9, batch=48, patience_epochs=2, learning_rate=1e-12
+    )
+    best = train(*data, options, tmp_path)
+    rows = read_history(tmp_path)
+    best_epoch = next(row["epoch"] for row in rows if row["valid_accuracy"] > best - 1e-6)
+    assert len(rows) == best_epoch + 2 < 9
+    assert best == pytest.approx(max(row["valid_accuracy"] for row in rows))
+    import keras
+
+    model = keras.models.load_model(tmp_path / "best.keras", compile=False)
+    assert majority_accuracy(model, data[1])[0] == pytest.approx(best)
+    # Resuming a finished run does nothing.
+    assert train(*data, options, tmp_path, resume=True) == pytest.approx(best)
+    assert len(read_history(tmp_path)) == len(rows)
+
+
+@keras_needed
+@pytest.mark.train
+def test_a_network_learns(data: tuple[EmotionData, EmotionData], tmp_path: Path) -> None:
+    """Two portraits, two labels: a network that cannot tell them apart is broken."""
+    from ferlite.training.fit import train
+
+    train_data, valid_data = (
+        dataclasses.replace(
+            one,
+            targets=np.eye(8, dtype=np.float32)[np.arange(len(one)) % 2],
+            judged=np.ones(len(one), np.bool_),
+        )
+        for one in data
+    )
+    options = dataclasses.replace(
+        RECIPES["cnn711k"], epochs=8, batch=16, augmentation=Augmentation(mixup_alpha=0)
+    )
+    assert train(train_data, valid_data, options, tmp_path) > 0.9
+
+
+@keras_needed
+@pytest.mark.train
+def test_resume_refuses_other_settings_and_an_empty_folder(
+    data: tuple[EmotionData, EmotionData], tmp_path: Path
+) -> None:
+    from ferlite.training.fit import train
+
+    options = dataclasses.replace(RECIPES["cnn711k"], epochs=1, batch=48)
+    with pytest.raises(DataError, match="nothing to resume"):
+        train(*data, options, tmp_path, resume=True)
+    train(*data, options, tmp_path)
+    with pytest.raises(UsageError, match="another seed"):
+        train(*data, dataclasses.replace(options, seed=7), tmp_path, resume=True)
+
+
+@keras_needed
+@pytest.mark.train
+@pytest.mark.parametrize(
+    ("name", "parameters", "trainable"),
+    [
+        ("ferlite-s", 896_680, 893_736),
+        ("cnn711k", 711_784, 708_584),  # as published
+        ("xception8", 230_024, 227_464),
+        ("efficientnet_b3", 11_179_063, 11_091_760),
+        ("resnet152v2", 58_348_070, 58_204_326),
+    ],
+)
+def test_parameter_counts(name: str, parameters: int, trainable: int) -> None:
+    from ferlite.training.networks import build
+
+    model = build(name)
+    assert model.count_params() == parameters
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == trainable
+    assert model.output_shape == (None, 8) and model.input_shape == (None, 48, 48, 1)
+    assert model.get_layer("embedding").output.shape[0] is None
+
+
+@keras_needed
+@pytest.mark.train
+def test_start_weights_come_from_a_file(tmp_path: Path) -> None:
+    import keras
+
+    from ferlite.training.networks import build
+
+    keras.utils.set_random_seed(11)
+    body = keras.applications.EfficientNetB3(include_top=False, weights=None, pooling="avg")
+    body.save_weights(tmp_path / "notop.weights.h5")
+    keras.utils.set_random_seed(12)
+    model = build("efficientnet_b3", weights=tmp_path / "notop.weights.h5")
+    stem = [m.get_layer("stem_conv").get_weights()[0] for m in (body, model)]
+    np.testing.assert_array_equal(*stem)
+    (tmp_path / "broken.weights.h5").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"broken\.weights\.h5"):
+        build("efficientnet_b3", weights=tmp_path / "broken.weights.h5")
+    with pytest.raises(UsageError, match="takes no ImageNet weights"):
+        build("cnn711k", weights=tmp_path / "notop.weights.h5")
+    with pytest.raises(UsageError, match="no network 'vgg'"):
+        build("vgg")
+
+
+def test_names_agree() -> None:
+    from ferlite.cli.train import ARCHS, PROTOCOLS
+    from ferlite.training import data as data_module
+
+    assert tuple(RECIPES) == ARCHS
+    assert tuple(data_module.PROTOCOLS) == PROTOCOLS
+    assert all(name == recipe.arch for name, recipe in RECIPES.items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 0},
+        {"batch": 0},
+        {"learning_rate": 0.0},
+        {"ema_decay": 1.0},
+        {"teacher_weight": 1.5},
+        {"patience_epochs": -1},
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=str(next(iter(change.values())))[:1]):
+        TrainOptions(**change)
+
+
+def test_only_export_knows_tensorflow_and_the_runtime_knows_no_training() -> None:
+    package = ROOT / "ferlite"
+    for path in sorted(package.rglob("*.py")):
+        text = path.read_text()
+        inside = path.relative_to(package).parts
+        if inside[0] == "training":
+            if path.name != "export.py":
+                assert "tf." not in text and "import tensorflow" not in text, path
+        elif inside[0] != "cli":
+            assert "ferlite.training" not in text and "import keras" not in text, path

@@ -1,0 +1,335 @@
+"""From raw files to a model folder in four commands, and what export and quantize promise."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tarfile
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+from training_sets import small_ferplus
+
+from ferlite.bundles import METADATA_KEY, find
+from ferlite.cli import main
+from ferlite.errors import DataError, FerliteError, ModelError, UsageError
+
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.skipif(
+        any(find_spec(name) is None for name in ("keras", "tf2onnx")),
+        reason="needs pip install 'ferlite[train,quantize]'",
+    ),
+    # Keras, tf2onnx and Neural Compressor warn of their own future; that is not ours to fix.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def ferlite(*args: object) -> Result:
+    result = CliRunner().invoke(main, [str(arg) for arg in args], catch_exceptions=False)
+    print(result.output)
+    return result
+
+
+@pytest.fixture(scope="module")
+def trained(
+    portraits: dict[str, NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """(data folder of 200 pictures, run folder) after `ferlite train`."""
+    root = tmp_path_factory.mktemp("road")
+    data = small_ferplus(root / "data", portraits)
+    command = ["train", "--data", data, "--out", root / "run"]
+    result = ferlite(*command, "--epochs", 2, "--batch", 32)
+    assert result.exit_code == 0
+    assert "train: 140 images, 140 judged (neutral 18, " in result.output
+    assert "epoch 2/2 loss " in result.output and "min left" in result.output
+    return data, root / "run"
+
+
+@pytest.fixture(scope="module")
+def exported(trained: tuple[Path, Path]) -> Path:
+    """The model folder after `ferlite export`."""
+    data, run = trained
+    out = run.parent / "model"
+    result = ferlite("export", run / "best.keras", "--data", data, "--out", out, "--name", "tiny")
+    assert result.exit_code == 0 and "over 60 pictures" in result.output
+    return out
+
+
+def test_evaluate_writes_tables_and_plots(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = trained
+    result = ferlite("evaluate", run / "best.keras", "--data", data, "--out", tmp_path)
+    assert result.exit_code == 0 and "n = 60" in result.output
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = {(row["metric"], row["class"]): float(row["value"]) for row in csv.DictReader(file)}
+    assert rows["n", ""] == 60 and rows["epochs", ""] == 2 and rows["parameters", ""] == 896_680
+    counts = [value for (metric, label), value in rows.items() if metric == "n" and label]
+    assert sum(counts) == 60
+    report = (tmp_path / "evaluation_report.txt").read_text()
+    assert f"accuracy           {rows['accuracy', '']:.4f}" in report
+    plots = {path.name for path in tmp_path.glob("*.png")}
+    assert {"training_curves.png", "confusion.png", "precision_recall.png"} <= plots
+    assert "reliability.png" in plots
+
+
+def test_export_and_quantize_make_a_verified_bundle(
+    trained: tuple[Path, Path], exported: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    data, _ = trained
+    bundle = find(exported)
+    bundle.verify()
+    assert bundle.name == "tiny" and set(bundle.precisions) == {"fp32"}
+    # 60 pictures: one answer more or less is 1.7 points.
+    result = ferlite("quantize", exported, "--data", data, "--max-drop", 5, "--images", 64)
+    assert result.exit_code == 0 and "INT8" in result.output
+    bundle = find(exported)
+    bundle.verify()
+    assert set(bundle.precisions) == {"fp32", "int8"}
+    sizes = [(exported / bundle.precisions[p]).stat().st_size for p in ("int8", "fp32")]
+    assert sizes[0] < 0.3 * sizes[1]
+    for name in bundle.files:
+        model = onnx.load(str(exported / name))
+        assert [i.name for i in model.graph.input] == ["faces"]
+        assert [o.name for o in model.graph.output] == ["logits"]
+        assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "n"
+        assert {p.version for p in model.opset_import if p.domain in ("", "ai.onnx")} == {17}
+        facts = json.loads({p.key: p.value for p in model.metadata_props}[METADATA_KEY])
+        assert "files" not in facts and facts["labels"] == list(bundle.labels)
+        assert find(exported / name).labels == bundle.labels
+    kinds = {node.op_type for node in onnx.load(str(exported / "model.onnx")).graph.node}
+    assert not kinds & {"Dropout", "BatchNormalization", "Identity"}
+    card = (exported / "README.md").read_text()
+    for expected in ("n = 60", "| INT8 |", "seed: 1", "at work or in education", "Known biases"):
+        assert expected in card
+    found = ferlite("evaluate", exported / "model.int8.onnx", "--data", data, "--out", tmp_path)
+    assert found.exit_code == 0
+    stated = json.loads((exported / "bundle.json").read_text())["metrics"]["int8"]["accuracy"]
+    assert f"accuracy           {stated:.4f}" in found.output
+    # Nobody's working folder is littered.
+    assert not Path("nc_workspace").exists()
+
+
+def test_int8_that_loses_too_much_is_not_written(
+    trained: tuple[Path, Path], exported: Path, tmp_path: Path
+) -> None:
+    """A large term common to all classes changes no answer, and leaves INT8 no room for the rest."""
+    import onnx
+    from onnx import numpy_helper
+
+    from ferlite.training.bundle import write_bundle
+    from ferlite.training.classifier import open_classifier
+    from ferlite.training.data import load
+    from ferlite.training.quantize import QuantizeOptions, quantize
+
+    facts = json.loads((exported / "bundle.json").read_text())
+    model = onnx.load(str(exported / "model.onnx"))
+    dense = next(node for node in model.graph.node if node.op_type in ("MatMul", "Gemm"))
+    tensor = next(t for t in model.graph.initializer if t.name == dense.input[1])
+    weights = numpy_helper.to_array(tensor)
+    common = np.random.default_rng(1).normal(size=(len(weights), 1)).astype(np.float32)
+    spoiled = weights + 500 * np.abs(weights).max() * common
+    tensor.CopyFrom(numpy_helper.from_array(spoiled, tensor.name))
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    write_bundle(tmp_path, facts)
+    before = (tmp_path / "bundle.json").read_bytes()
+    valid = load(trained[0], "valid")
+    # Judge against the network's own answers, so that fp32 is right on all.
+    answers = open_classifier(tmp_path / "model.onnx").logits(valid.images).argmax(axis=1)
+    valid = replace(valid, targets=np.eye(8, dtype=np.float32)[answers])
+    options = QuantizeOptions(images=32, max_drop=0.0, engine="onnxruntime")
+    with pytest.raises(ModelError, match="nothing was written"):
+        quantize(tmp_path, load(trained[0], "train"), valid, options)
+    assert not (tmp_path / "model.int8.onnx").exists()
+    assert (tmp_path / "bundle.json").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "bundle.json", "README.md"}
+
+
+def test_onnxruntime_takes_the_place_of_neural_compressor(
+    trained: tuple[Path, Path], exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from ferlite.training import quantize as module
+
+    model = tmp_path / "model"
+    shutil.copytree(exported, model)
+    present = module.importlib.util.find_spec
+    monkeypatch.setattr(
+        module.importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "neural_compressor" else present(name, *rest),
+    )
+    result = ferlite("quantize", model, "--data", trained[0], "--max-drop", 5, "--images", 64)
+    assert result.exit_code == 0
+    assert "notice: neural-compressor is not installed" in result.output
+    assert "by onnxruntime" in result.output
+    find(model).verify()
+    with pytest.raises(UsageError, match="not installed"):
+        module.engine_here("neural-compressor")
+
+
+def test_a_teacher_and_a_resume(trained: tuple[Path, Path], exported: Path) -> None:
+    data, run = trained
+    out = run.parent / "distilled"
+    command = ["train", "--data", data, "--out", out, "--arch", "cnn711k", "--batch", 64]
+    command += ["--epochs", 2, "--targets", "votes", "--teacher", exported / "model.onnx"]
+    assert ferlite(*command).exit_code == 0
+    options = json.loads((out / "train.json").read_text())["options"]
+    assert options["teacher"].startswith("model.onnx ") and options["teacher_weight"] == 0.5
+    again = ferlite(*command, "--resume")
+    assert again.exit_code == 0 and "epoch" not in again.output
+    other = ferlite(*command, "--resume", "--seed", 9)
+    assert other.exit_code == 2 and "another seed" in other.output
+    assert len(other.output.strip().splitlines()[-1]) < 300
+
+
+def test_soft_targets_are_the_stated_mixture(trained: tuple[Path, Path], exported: Path) -> None:
+    from ferlite.training.classifier import open_classifier
+    from ferlite.training.data import load
+    from ferlite.training.distill import soften
+
+    data = load(trained[0], "valid")
+    teacher = open_classifier(exported / "model.onnx")
+    mirrored = np.ascontiguousarray(data.images[:, :, ::-1])
+    says = (teacher.probabilities(data.images) + teacher.probabilities(mirrored)) / 2
+    np.testing.assert_allclose(
+        soften(data, teacher, 0.25).targets, 0.75 * data.targets + 0.25 * says, atol=1e-6
+    )
+    with pytest.raises(UsageError, match=r"teacher weight 0\.0"):
+        soften(data, teacher, 0.0)
+
+
+def test_folded_pools_compute_the_same() -> None:
+    """Average pool 2x2 and 1x1 convolution against the merged convolution."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from ferlite import session
+    from ferlite.training.export import fold_pools
+
+    rng = np.random.default_rng(1)
+    kernel = rng.normal(size=(5, 3, 1, 1)).astype(np.float32)
+    bias = rng.normal(size=5).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("Conv", ["p", "w", "b"], ["y"], kernel_shape=[1, 1]),
+        ],
+        "pool",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5, 4, 4])],
+        [numpy_helper.from_array(kernel, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    images = rng.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    before = session.create(model.SerializeToString(), provider="cpu").run(images)[0]
+    assert fold_pools(model.graph) == 1
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["Conv"]
+    after = session.create(model.SerializeToString(), provider="cpu").run(images)[0]
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+def test_export_refuses_a_network_that_differs(trained: tuple[Path, Path], exported: Path) -> None:
+    from ferlite.training.classifier import open_classifier
+    from ferlite.training.data import load
+    from ferlite.training.export import parity
+
+    data = load(trained[0], "valid")
+    one = open_classifier(exported / "model.onnx")
+    assert parity(one, one, data) == 0
+    with pytest.raises(ModelError, match="differ by"):
+        parity(one, replace(one, offset=one.offset + 0.05), data)
+
+
+def test_wrong_files_are_one_clear_line(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = trained
+    (tmp_path / "broken.keras").write_bytes(b"nothing")
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    cases = [
+        (["evaluate", tmp_path / "none.onnx", "--data", data], "does not exist"),
+        (["evaluate", tmp_path / "broken.onnx", "--data", data], "broken.onnx"),
+        (["evaluate", tmp_path / "broken.keras", "--data", data], "not a Keras model"),
+        (["evaluate", run / "train.json", "--data", data], "neither a .keras nor"),
+        (["evaluate", run / "best.keras", "--data", tmp_path / "no"], "does not exist"),
+        (["export", tmp_path / "broken.keras", "--data", data, "--out", tmp_path / "o"], "Keras"),
+        (["quantize", tmp_path, "--data", data], "bundle.json"),
+        (["train", "--data", tmp_path, "--out", tmp_path / "r"], "holds no data set"),
+        (["train", "--data", data, "--out", tmp_path / "r", "--epochs", 0], "epochs 0"),
+    ]
+    for command, expected in cases:
+        result = ferlite(*command)
+        assert result.exit_code in (1, 2), command
+        assert expected in result.output.splitlines()[-1], result.output
+    assert not (tmp_path / "o").exists() and not (tmp_path / "r").exists()
+
+
+def test_missing_extras_name_the_remedy() -> None:
+    from ferlite.training import require
+
+    with pytest.raises(FerliteError, match=r"pip install 'ferlite\[train,quantize\]'"):
+        require("no_such_package")
+
+
+def test_labels_must_agree(trained: tuple[Path, Path], exported: Path) -> None:
+    from ferlite.training.classifier import aligned, open_classifier
+    from ferlite.training.data import load
+
+    data = load(trained[0], "valid")
+    model = open_classifier(exported / "model.onnx", labels=tuple(reversed(data.labels)))
+    turned = aligned(data, model)
+    np.testing.assert_array_equal(turned.targets, data.targets[:, ::-1])
+    with pytest.raises(DataError, match="choose another --protocol"):
+        aligned(replace(data, labels=(*data.labels[:7], "bored")), model)
+
+
+@pytest.mark.shared
+def test_the_road_on_200_real_pictures(shared: Path, tmp_path: Path) -> None:
+    """Four commands on FER+ pictures; the first of the archive, so that unpacking is quick."""
+    data = tmp_path / "data"
+    wanted = {"FER2013Valid": 200}
+    with tarfile.open(shared / "data" / "ferplus.tar.xz") as archive:
+        for member in archive:
+            folder = Path(member.name).parent.name
+            if Path(member.name).name == "fer2013new.csv":
+                archive.extract(member, data, filter="data")
+            elif member.name.endswith(".png") and wanted.get(folder, 0) > 0:
+                wanted[folder] -= 1
+                archive.extract(member, data, filter="data")
+    table = next(data.rglob("fer2013new.csv"))
+    root = table.parent
+    names = {path.name for path in (root / "FER2013Valid").glob("*.png")}
+    (root / "FER2013Train").mkdir()
+    kept = []
+    for i, line in enumerate(table.read_text().splitlines()):
+        name = line.split(",")[1] if "," in line else ""
+        if i == 0:
+            kept.append(line)
+        elif name in names and line.startswith("PublicTest"):
+            if len(kept) % 3:
+                line = line.replace("PublicTest", "Training", 1)
+                (root / "FER2013Valid" / name).rename(root / "FER2013Train" / name)
+            kept.append(line)
+    table.write_text("\n".join(kept) + "\n")
+    run, model = tmp_path / "run", tmp_path / "model"
+    steps = [
+        ["train", "--data", root, "--out", run, "--epochs", 2, "--batch", 32],
+        ["evaluate", run / "best.keras", "--data", root, "--out", tmp_path / "report"],
+        ["export", run / "best.keras", "--data", root, "--out", model],
+        ["quantize", model, "--data", root, "--max-drop", 5],
+    ]
+    for step in steps:
+        assert ferlite(*step).exit_code == 0, step
+    find(model).verify()
+    assert (tmp_path / "report" / "evaluation_report.txt").is_file()

@@ -107,6 +107,15 @@ def test_show_of_none(home: Path) -> None:
     assert "no model 'nobody'; installed: tiny" in result.stderr
 
 
+def test_warnings_are_lines_on_stderr(home: Path) -> None:
+    (home / "worse").mkdir()
+    (home / "worse" / "bundle.json").write_text("{}")
+    for _ in range(2):
+        lines = models("show", "nobody").stderr.splitlines()
+        assert [line.split(":")[0] for line in lines] == ["warning", "error"]
+        assert "model left out" in lines[0]
+
+
 def test_verify(home: Path) -> None:
     result = models("verify")
     assert (result.exit_code, result.stdout) == (0, "tiny: ok\n")

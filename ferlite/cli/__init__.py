@@ -94,10 +94,15 @@ def _report(error: BaseException) -> int:
 
 
 class _Warnings(logging.Handler):
-    """Log records as lines on stderr; what stderr is may change while a progress bar is shown."""
+    """Log records as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+        # Not click.echo: it would find the real stderr behind the one that a progress bar puts in
+        # its place so that lines do not run into the bar.
+        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+
+
+_WARNINGS = _Warnings()
 
 
 @click.command(
@@ -116,4 +121,4 @@ Examples:
 @click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
 def main(debug: bool) -> None:
     """Reads facial emotion from pictures, video and cameras, on small CPUs and offline."""
-    logging.getLogger("ferlite").addHandler(_Warnings())
+    logging.getLogger("ferlite").addHandler(_WARNINGS)

@@ -178,8 +178,7 @@ def test_bad_files_say_what_is_wrong(tmp_path: Path) -> None:
         "cut.png": (good[: len(good) // 2], "the PNG is damaged, truncated"),
         "header.png": (good[:18], "the PNG header is damaged"),
         "nothing.jpg": (b"\xff\xd8\xff\xe0" + bytes(40), "JPEG"),
-        "cut.jpg": (_encode(".jpg", _scene(400, 300))[:2000], "the JPEG is damaged, truncated"),
-        "float.tif": (_encode(".tif", _scene().astype(np.float32)), "the TIFF is damaged"),
+        "cut.jpg": (_encode(".jpg", _scene(400, 300))[:2000], "the JPEG is truncated"),
     }
     for name, (data, why) in cases.items():
         frame = _read(_saved(tmp_path / name, data))

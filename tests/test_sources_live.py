@@ -96,13 +96,16 @@ def test_each_outage_is_one_error_and_time_goes_on(tmp_path: Path) -> None:
     def connect() -> object:
         return open_container(f"file:{clip}", name="cam")
 
-    options = SourceOptions(reconnect_s=30, duration_s=2.5)
+    options = SourceOptions(reconnect_s=30, duration_s=3.0)
     with LiveSource("cam", connect, options) as source:  # type: ignore[arg-type]
         frames = list(source)
     good = [f for f in frames if not f.error]
-    errors = [f for f in frames if f.error]
-    assert len(good) >= 15 and len(good) % 5 == 0  # each connection plays the clip
-    assert len(errors) == len(good) // 5 - (frames[-1].error is None)
+    assert len(good) > 10
+    # Each connection plays the whole clip; the last may be cut short by duration_s.
+    assert [f.index for f in frames if f.error] == list(range(5, len(good) + 1, 5))[
+        : len(frames) - len(good)
+    ]
+    assert len(frames) - len(good) >= (len(good) - 1) // 5
     assert [f.index for f in good] == list(range(len(good)))
     assert all(a.t <= b.t for a, b in pairwise(frames))
     assert good[5].t >= 0.5  # the first retry waits half a second

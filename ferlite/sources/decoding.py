@@ -87,6 +87,9 @@ class Converter:
 
         # One for all frames: frame.to_ndarray(format=...) sets up a new scaler for each.
         self._reformatter = VideoReformatter()
+        self._tiny = VideoReformatter()
+        self._turn: tuple[int, int, int, int] | None = None
+        self._turn_of: tuple[int, int, int] | None = None
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """uint8 [height, width, 3] BGR; SourceError for a picture over MAX_PIXELS."""
@@ -105,11 +108,18 @@ class Converter:
         return frame.width, frame.height
 
     def _matrix(self, frame: VideoFrame) -> tuple[int, int, int, int] | None:
-        data = frame.side_data.get("DISPLAYMATRIX")
-        if data is None:
-            return None
-        a, b, _, c, d = np.frombuffer(data, np.int32, 5).tolist()  # type: ignore[call-overload]
-        return a, b, c, d
+        """a, b, c, d of the display matrix, or None; looked up when angle or size change."""
+        key = (frame.width, frame.height, frame.rotation)
+        if key != self._turn_of:
+            self._turn_of, self._turn = key, None
+            # From a tiny copy: PyAV's side data and its frame hold each other, so that the frame
+            # asked stays in memory until Python collects its garbage.
+            tiny = self._tiny.reformat(frame, width=16, height=16, format="gray")
+            data = tiny.side_data.get("DISPLAYMATRIX")
+            if data is not None:
+                a, b, _, c, d = np.frombuffer(data, np.int32, 5).tolist()  # type: ignore[call-overload]
+                self._turn = (a, b, c, d)
+        return self._turn
 
 
 def _shown(image: NDArray[np.uint8], a: int, b: int, c: int, d: int) -> NDArray[np.uint8]:

@@ -62,16 +62,29 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _jpeg(data: bytes) -> tuple[int, int] | None:
+def is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG lacks its end: some decoders fill the rest with grey and call it good."""
+    try:
+        return data.find(b"\xff\xd9", _jpeg_frame(data)) < 0
+    except (struct.error, ValueError, IndexError):
+        return True
+
+
+def _jpeg(data: bytes) -> tuple[int, int]:
+    height, width = struct.unpack_from(">HH", data, _jpeg_frame(data) + 5)
+    return width, height
+
+
+def _jpeg_frame(data: bytes) -> int:
+    """Where the start-of-frame segment begins; a preview inside the metadata is passed over."""
     at = 2
     while True:
         at = data.index(b"\xff", at)
         marker = data[at + 1]
         if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
-        if marker in (0xD9, 0xDA):  # end of image or start of the scan, with no frame before
-            return None
+            return at
+        if marker in (0xD9, 0xDA):
+            raise ValueError("the picture ends, or its scan starts, before its frame")
         if marker == 0xFF:  # fill byte
             at += 1
         elif marker in _JPEG_ALONE:

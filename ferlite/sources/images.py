@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ferlite.sources.base import MAX_PIXELS, SourceBase, SourceOptions
-from ferlite.sources.image_header import image_format, image_size
+from ferlite.sources.image_header import image_format, image_size, is_cut_jpeg
 from ferlite.types import Frame, SourceInfo
 
 # A file larger than this is not read: the largest picture allowed, uncompressed, RGBA of 16 bits.
@@ -64,6 +64,8 @@ class ImageSource(SourceBase):
         width, height = extent
         if width * height > MAX_PIXELS:
             return f"{width}x{height} pixels is over the limit of {MAX_PIXELS}; make it smaller"
+        if kind == "JPEG" and is_cut_jpeg(data):
+            return "the JPEG is truncated"
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except (cv2.error, MemoryError) as error:

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
         SourceError,
         UsageError,
     )
-    from ferlite.types import Face, Frame, FrameResult, SourceInfo
+    from ferlite.types import Emotion, Face, Frame, FrameResult, SourceInfo
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Analyzer": "ferlite.analyzer",
+    "Emotion": "ferlite.types",
     "Face": "ferlite.types",
     "Frame": "ferlite.types",
     "FrameResult": "ferlite.types",
@@ -37,6 +38,7 @@ _HOMES = {
 
 __all__ = [
     "Analyzer",
+    "Emotion",
     "Face",
     "FerliteError",
     "Frame",

@@ -122,3 +122,5 @@ Examples:
 def main(debug: bool) -> None:
     """Reads facial emotion from pictures, video and cameras, on small CPUs and offline."""
     logging.getLogger("ferlite").addHandler(_WARNINGS)
+    # OpenCV's own lines about a damaged picture say again what its record says.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")

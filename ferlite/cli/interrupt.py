@@ -26,7 +26,8 @@ class Signals:
 
     def __init__(self) -> None:
         self._holding = False
-        self._pending: int | None = None
+        self._seen = False
+        self._waiting: int | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -51,11 +52,12 @@ class Signals:
             yield
         finally:
             self._holding = False
-        if self._pending is not None:
-            raise Interrupted(self._pending)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            raise Interrupted(waiting)
 
     def _arrived(self, signum: int, frame: FrameType | None) -> None:
-        again = self._pending is not None
-        self._pending = signum
+        again, self._seen = self._seen, True
         if again or not self._holding:
             raise Interrupted(signum)
+        self._waiting = signum

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ferlite.cli.interrupt import Interrupted, Signals
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from ferlite.analyzer import Analyzer
     from ferlite.cli.progress import Progress
     from ferlite.sources import Source
+    from ferlite.types import Frame, FrameResult, SourceInfo
 
 
 def run(
@@ -24,6 +26,8 @@ def run(
 ) -> None:
     """Reads the source to its end, or to the first Ctrl-C or SIGTERM, and finishes the sinks.
 
+    What was decoded when the signal came is still analysed and written; a second signal aborts.
+
     summary: gets every result and, at the end, `facts`, the analyzer's description and its seconds
         in each stage; it is finished only when it is one of the sinks.
 
@@ -34,22 +38,27 @@ def run(
     stopped: Interrupted | None = None
     try:
         with Signals() as signals:
-            try:
-                _drive(analyzer, source, listeners, summary, progress, signals)
-            except ReaderGone:
-                pass
-            except Interrupted as error:
-                stopped = error
+            writing = _Writing(listeners, progress, signals)
+            with analyzer.frames(source) as frames:
+                try:
+                    writing.take(frames)
+                except ReaderGone:
+                    pass
+                except Interrupted as error:
+                    stopped = error
+                    frames.stop()
+                    writing.take(frames)
             progress.stop()
+            stages = {**analyzer.timings, "write": writing.seconds}
             summary.add(
                 {
                     "interrupted": stopped is not None,
+                    "frames_dropped": frames.dropped,
                     **facts,
                     **analyzer.description(),
-                    "stage_seconds": {k: round(v, 3) for k, v in analyzer.timings.items()},
+                    "stage_seconds": {name: round(s, 3) for name, s in stages.items()},
                 }
             )
-            # A second signal gets through here: what is not finished yet is then aborted.
             for sink in sinks:
                 sink.finish()
     except BaseException:
@@ -60,27 +69,30 @@ def run(
         raise stopped
 
 
-def _drive(
-    analyzer: Analyzer,
-    source: Source,
-    sinks: Sequence[Sink],
-    summary: Summary,
-    progress: Progress,
-    signals: Signals,
-) -> None:
-    current = None
-    with analyzer.frames(source) as frames:
-        try:
-            for frame, result in frames:
-                # So that all sinks have this frame or none.
-                with signals.held():
-                    if frame.source is not current:
-                        current = frame.source
-                        progress.begin(current)
-                        for sink in sinks:
-                            sink.begin(current)
-                    for sink in sinks:
-                        sink.write(frame, result)
-                    progress.advance(result)
-        finally:
-            summary.add({"frames_dropped": frames.dropped})
+class _Writing:
+    """The last stage, on the main thread: each result to every sink.
+
+    seconds: spent in the sinks.
+    """
+
+    def __init__(self, sinks: Sequence[Sink], progress: Progress, signals: Signals) -> None:
+        self.seconds = 0.0
+        self._sinks = sinks
+        self._progress = progress
+        self._signals = signals
+        self._current: SourceInfo | None = None
+
+    def take(self, frames: Iterable[tuple[Frame, FrameResult]]) -> None:
+        for frame, result in frames:
+            # So that all sinks have this frame or none.
+            with self._signals.held():
+                start = time.perf_counter()
+                if frame.source is not self._current:
+                    self._current = frame.source
+                    self._progress.begin(frame.source)
+                    for sink in self._sinks:
+                        sink.begin(frame.source)
+                for sink in self._sinks:
+                    sink.write(frame, result)
+                self.seconds += time.perf_counter() - start
+                self._progress.advance(result)

@@ -50,7 +50,7 @@ class _Style:
 def _style(width: int, height: int) -> _Style:
     side = min(width, height)  # a portrait video is held like a landscape one, seen as large
     return _Style(
-        line=min(max(round(side / 360), 1), 8),
+        line=min(max(round(side / 300), 2), 8),
         capital=min(max(side / 50, _SMALLEST_CAPITAL), _LARGEST_CAPITAL),
     )
 

@@ -123,7 +123,7 @@ def test_export_and_quantize_make_a_verified_bundle(
 def test_int8_that_loses_too_much_is_not_written(
     trained: tuple[Path, Path], exported: Path, tmp_path: Path
 ) -> None:
-    """A large term common to all classes changes no answer, and leaves INT8 no room for the rest."""
+    """A large term common to all classes changes no answer, but leaves INT8 no room."""
     import onnx
     from onnx import numpy_helper
 

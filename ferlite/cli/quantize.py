@@ -25,7 +25,6 @@ Examples:
 @click.option("--images", type=int, default=512, show_default=True, help="For calibration.")
 @click.option("--trials", type=int, default=20, show_default=True, help="Configurations to try.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Picks calibration images.")
-@click.option("--reduce-range", is_flag=True, help="7 bits, for x86 processors without VNNI.")
 @click.option(
     "--engine",
     type=click.Choice(["auto", "neural-compressor", "onnxruntime"]),
@@ -40,7 +39,6 @@ def quantize(
     images: int,
     trials: int,
     seed: int,
-    reduce_range: bool,
     engine: str,
 ) -> None:
     """Add the INT8 network to a model folder that `ferlite export` wrote.
@@ -60,7 +58,6 @@ def quantize(
         max_drop=max_drop,
         trials=trials,
         seed=seed,
-        reduce_range=reduce_range,
         engine=engine_here(engine),
     )
     if engine == "auto" and options.engine == "onnxruntime":

@@ -194,10 +194,13 @@ def _open_onnx(path: Path, threads: int, embedding: bool) -> Classifier:
         raise ModelError(f"{path} takes {shape}: its picture size is not fixed")
     labels: tuple[str, ...] = ()
     scale, offset, temperature = 1 / 255, 0.0, 1.0
+    parameters = None
     if METADATA_KEY in opened.metadata:
         bundle = find(path)
         labels, temperature = bundle.labels, bundle.temperature
         scale, offset = bundle.input.scale, bundle.input.offset
+        # Export merges and quantization adds numbers; the network's own count is in its facts.
+        parameters = json.loads(opened.metadata[METADATA_KEY]).get("parameters")
     return Classifier(
         path=path,
         kind="onnx",
@@ -207,7 +210,7 @@ def _open_onnx(path: Path, threads: int, embedding: bool) -> Classifier:
         scale=scale,
         offset=offset,
         channels_first=channels_first,
-        parameters=_count(path),
+        parameters=parameters or _count(path),
         run=lambda inputs: np.asarray(opened.run(inputs)[0], np.float32),
         embed=_onnx_features(path, threads) if embedding else None,
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ferlite.training.classifier import softmax
-from ferlite.training.metrics import Scores, fit_temperature, uncertain_below
+from ferlite.training.metrics import Scores, certainty, fit_temperature, uncertain_below
 
 LABELS = ("a", "b", "c")
 
@@ -73,3 +73,10 @@ def test_uncertain_where_half_the_answers_are_wrong() -> None:
     assert uncertain_below(both) == pytest.approx(0.90)
     sure = Scores(LABELS, np.zeros(60, np.int64), high.probabilities)
     assert uncertain_below(sure) == 0
+
+
+def test_certainty_also_where_all_or_no_answers_are_marked() -> None:
+    one = scores([0, 0, 1, 1], [0, 1, 1, 1])
+    nothing = {"below": 0.5, "share": 0.0, "accuracy": 0.0, "accuracy_else": 0.75}
+    everything = {"below": 0.9, "share": 1.0, "accuracy": 0.75, "accuracy_else": 0.0}
+    assert certainty(one, 0.5) == nothing and certainty(one, 0.9) == everything

@@ -21,7 +21,7 @@ from ferlite.training.classifier import (
 )
 from ferlite.training.data import EmotionData
 from ferlite.training.history import read_history
-from ferlite.training.metrics import Scores, fit_temperature, uncertain_below
+from ferlite.training.metrics import Scores, certainty, fit_temperature, uncertain_below
 
 OPSET = 17  # later ones make tf2onnx 1.17 add nodes or fail
 PARITY_IMAGES = 512
@@ -212,8 +212,6 @@ def export(
         temperature = round(fit_temperature(logits, judged.classes), 3)
         scores = Scores(data.labels, judged.classes, softmax(logits, temperature))
         below = uncertain_below(scores)
-        unsure = scores.probabilities.max(axis=1) < below
-        right = scores.answers == scores.truth
         facts: dict[str, Any] = {
             "name": name or model.name,
             "task": "emotion",
@@ -239,12 +237,7 @@ def export(
                 "split": data.split,
                 "n": len(scores),
                 **scores.facts(),
-                "uncertain": {
-                    "below": below,
-                    "share": round(float(unsure.mean()), 4),
-                    "accuracy": round(float(right[unsure].mean()), 4) if unsure.any() else 0.0,
-                    "accuracy_else": round(float(right[~unsure].mean()), 4),
-                },
+                "uncertain": certainty(scores, below),
                 "parity": {"images": min(PARITY_IMAGES, len(data)), "max": difference},
             },
             "data": list(_PROVENANCE.get(data.protocol, ("Pictures of the user's own folders",))),

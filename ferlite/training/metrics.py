@@ -141,3 +141,23 @@ def uncertain_below(scores: Scores, least: int = 20) -> float:
         if under.sum() >= least and right[under].mean() <= 0.5:
             return step / 100
     return 0.0
+
+
+def certainty(scores: Scores, below: float) -> dict[str, float]:
+    """What marking answers under the confidence `below` as uncertain does, rounded.
+
+    share: of answers marked; accuracy: of those; accuracy_else: of the others. An accuracy over
+    no answers is 0.
+    """
+    unsure = scores.probabilities.max(axis=1) < below
+    right = scores.answers == scores.truth
+
+    def mean(values: NDArray[np.bool_]) -> float:
+        return round(float(values.mean()), 4) if values.size else 0.0
+
+    return {
+        "below": below,
+        "share": mean(unsure),
+        "accuracy": mean(right[unsure]),
+        "accuracy_else": mean(right[~unsure]),
+    }

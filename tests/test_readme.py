@@ -32,4 +32,3 @@ def test_example_runs_and_prints(example: str, tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() and not run.stderr
-

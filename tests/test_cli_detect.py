@@ -63,7 +63,7 @@ def test_everything_for_a_video(detect: Any, clip: Path, tmp_path: Path) -> None
     assert (summary["frames"], summary["faces"], summary["errors"]) == (100, len(faces), 0)
     assert summary["interrupted"] is False
     assert summary["models"][0]["sha256"]
-    assert set(summary["stage_seconds"]) == {"read", "detect", "classify"}
+    assert set(summary["stage_seconds"]) == {"read", "detect", "classify", "write"}
     assert summary["versions"]["av"] == av.__version__
     # What is shown when nobody watches: two plain lines, on stderr.
     lines = result.stderr.splitlines()

@@ -11,6 +11,7 @@ ValueError) for a wrong argument. Gray is 0.299 red + 0.587 green + 0.114 blue (
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,12 +19,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ferlite import _core
+from ferlite import _core, arguments
 from ferlite.errors import UsageError
 from ferlite.types import Color
 
 PixelType = Literal["float32", "uint8"]
 Layout = Literal["NHWC", "NCHW"]
+
+# Of float32, which the core computes with.
+SMALLEST_FLOAT, LARGEST_FLOAT = 1.1754944e-38, 3.4028234e38
 
 _COLORS: dict[str, Color] = {"bgr": "bgr", "rgb": "rgb", "gray": "gray"}
 
@@ -114,9 +118,8 @@ def letterbox(
     (dx, dy): a point p of the frame lies at p * zoom + (dx, dy) on the canvas, exactly.
     """
     _check_image(image)
-    if not 0 <= padding <= 255:
-        raise UsageError(f"padding is {padding}; give a level from 0 to 255")
-    batch = None if out is None else out[np.newaxis]
+    padding = arguments.number("padding", padding, 0, 255, "give a level from 0 to 255")
+    batch = None if out is None else _output(out)[np.newaxis]
     result, pixels = _target(1, size, color, dtype, layout, batch)
     zoom, dx, dy = _core.letterbox(
         image,
@@ -125,7 +128,7 @@ def letterbox(
         color,
         _finite("scale", scale),
         _finite("offset", offset),
-        float(padding),
+        padding,
         _threads(threads),
     )
     return result[0] if out is None else out, zoom, (dx, dy)
@@ -148,12 +151,12 @@ def nms(
     bad = np.isnan(score_array)
     if bad.any():
         raise UsageError(f"scores[{int(bad.argmax())}] is nan; give a number")
-    if not 0 <= iou <= 1:
-        raise UsageError(f"iou is {iou}; give a number from 0 to 1")
-    if limit is not None and limit < 0:
-        raise UsageError(f"limit is {limit}; give 0 or more, or None for all")
-    kept = np.empty(n if limit is None else min(n, limit), np.int64)
-    return kept[: _core.nms(box_array, score_array, float(iou), kept)]
+    iou = arguments.number("iou", iou, 0, 1, "give a number from 0 to 1")
+    if limit is not None:
+        wanted = "give 0 or more, or None for all"
+        n = min(n, arguments.integer("limit", limit, 0, sys.maxsize, wanted))
+    kept = np.empty(n, np.int64)
+    return kept[: _core.nms(box_array, score_array, iou, kept)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,12 +197,12 @@ def decode_boxes(
     Returns boxes float32 [n, 4] x, y, width, height, scores float32 [n], and landmarks
     float32 [n, k, 2] or None, in the order level, row, column.
     """
-    if not scale > 0 or not np.isfinite(scale):
-        raise UsageError(f"scale is {scale}; give the positive zoom that letterbox returned")
-    if not np.isfinite(offset).all():
+    wanted = "give the positive zoom that letterbox returned"
+    scale = arguments.number("scale", scale, SMALLEST_FLOAT, LARGEST_FLOAT, wanted)
+    shift = _array("offset", offset, np.float32)
+    if shift.shape != (2,) or not np.isfinite(shift).all():
         raise UsageError(f"offset is {offset}; give the (dx, dy) that letterbox returned")
-    if np.isnan(threshold):
-        raise UsageError("threshold is nan; give a score")
+    threshold = _finite("threshold", threshold)
     points = {0 if level.landmarks is None else level.landmarks.shape[-1] for level in levels}
     if len(points) > 1 or any(count % 2 for count in points):
         raise UsageError(
@@ -211,7 +214,6 @@ def decode_boxes(
     boxes = np.concatenate([np.empty((0, 4), np.float32), *(part[0] for part in found)])
     scores = np.concatenate([np.empty(0, np.float32), *(part[1] for part in found)])
     landmarks = np.concatenate([np.empty((0, values), np.float32), *(part[2] for part in found)])
-    shift = np.asarray(offset, np.float32)
     boxes[:, :2] -= shift
     boxes /= np.float32(scale)
     if not values:
@@ -225,8 +227,10 @@ def _decode_level(
     scores = level.scores
     if scores.ndim != 2:
         raise UsageError(f"levels[{index}].scores has shape {scores.shape}; give [rows, columns]")
-    if not level.stride > 0 or not np.isfinite(level.stride):
-        raise UsageError(f"levels[{index}].stride is {level.stride}; give pixels a cell, above 0")
+    wanted = "give pixels a cell, above 0"
+    stride = arguments.number(
+        f"levels[{index}].stride", level.stride, SMALLEST_FLOAT, LARGEST_FLOAT, wanted
+    )
     landmarks = level.landmarks
     if landmarks is None:
         landmarks = np.empty((*scores.shape, 0), np.float32)
@@ -247,8 +251,8 @@ def _decode_level(
         scores[:, :, np.newaxis],
         level.distances,
         landmarks,
-        float(level.stride),
-        float(threshold),
+        stride,
+        threshold,
         boxes,
         values,
         points,
@@ -320,15 +324,19 @@ def _vector(name: str, values: ArrayLike, n: int, dtype: type[np.floating[Any]])
 
 
 def _finite(name: str, value: float) -> float:
-    if not np.isfinite(value):
-        raise UsageError(f"{name} is {value}; give a finite number")
-    return float(value)
+    wanted = "give a finite number that fits in float32"
+    return arguments.number(name, value, -LARGEST_FLOAT, LARGEST_FLOAT, wanted)
 
 
 def _threads(threads: int) -> int:
-    if threads < 1:
-        raise UsageError(f"threads is {threads}; give 1 or more")
-    return threads
+    most = arguments.MOST_THREADS
+    return arguments.integer("threads", threads, 1, most, f"give a whole number from 1 to {most}")
+
+
+def _output(out: object) -> NDArray[Any]:
+    if not isinstance(out, np.ndarray):
+        raise UsageError(f"out is a {type(out).__name__}; give a NumPy array or None")
+    return out
 
 
 def _target(
@@ -355,7 +363,7 @@ def _target(
     shape = (n, channels, height, width) if planar else (n, height, width, channels)
     if out is None:
         out = np.empty(shape, dtype)
-    elif out.shape != shape or out.dtype != dtype or not out.flags.carray:
+    elif _output(out).shape != shape or out.dtype != dtype or not out.flags.carray:
         raise UsageError(
             f"out is {out.dtype} of shape {out.shape}; "
             f"give a writable C-contiguous {dtype} array of shape {shape}"

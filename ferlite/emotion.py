@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite import crops, session
+from ferlite import arguments, crops, session
 from ferlite.bundles import Bundle, CropGeometry
 from ferlite.errors import ModelError, UsageError
 from ferlite.precision import Choice, choose
@@ -41,7 +41,7 @@ class EmotionClassifier:
             raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
         self.bundle = bundle
         self.labels = bundle.labels
-        self.threads = threads or session.default_threads()
+        self.threads = arguments.threads(threads) or session.default_threads()
         self.choice: Choice | None = None
         files = bundle.precisions
         if precision == "auto":

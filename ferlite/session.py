@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferlite import arguments
 from ferlite.errors import ModelError, ProviderError, UsageError
 
 if TYPE_CHECKING:
@@ -88,13 +89,12 @@ def create(
     model: a path, or the bytes of an ONNX file (then `name` stands for it in messages).
     provider: "cpu"; "openvino", an error where it does not work; "auto", OpenVINO where it is
         installed and works, else the CPU.
-    threads: for one run; 0 for `default_threads()`.
+    threads: for one run, at most 256; 0 for `default_threads()`.
     Raises ModelError, ProviderError, UsageError.
     """
     if provider not in PROVIDERS:
         raise UsageError(f"unknown provider {provider!r}; use one of {', '.join(PROVIDERS)}")
-    if threads < 0:
-        raise UsageError(f"threads is {threads}; use 0 for the default or a positive number")
+    threads = arguments.threads(threads)
     if isinstance(model, bytes):
         data, name = model, name or "model"
     else:

@@ -49,7 +49,9 @@ def test_nms_edges() -> None:
         ([[0, 0, 1, 1], [0, 0, 1, 1]], [1, NAN], {}, r"scores\[1\] is nan"),
         ([[0, 0, 1, 1]], [1], {"iou": 1.5}, "iou is 1.5"),
         ([[0, 0, 1, 1]], [1], {"iou": NAN}, "iou is nan"),
+        ([[0, 0, 1, 1]], [1], {"iou": "a"}, "iou is 'a'"),
         ([[0, 0, 1, 1]], [1], {"limit": -1}, "limit is -1"),
+        ([[0, 0, 1, 1]], [1], {"limit": 1.5}, "limit is 1.5"),
     ],
 )
 def test_nms_names_a_wrong_argument(
@@ -150,8 +152,13 @@ LEVEL |= {"distances": np.ones((2, 3, 4), np.float32)}
         ({"distances": np.ones((2, 3, 5), np.float32)}, {}, r"distances has shape \(2, 3, 5\)"),
         ({"landmarks": np.ones((3, 3, 2), np.float32)}, {}, r"landmarks has shape \(3, 3, 2\)"),
         ({"landmarks": np.ones((2, 3, 3), np.float32)}, {}, r"have \[3\] channels"),
+        ({"stride": 1e300}, {}, r"levels\[0\].stride is 1e\+300"),
         ({}, {"threshold": NAN}, "threshold is nan"),
+        ({}, {"threshold": "a"}, "threshold is 'a'"),
         ({}, {"scale": 0.0}, "scale is 0.0"),
+        ({}, {"scale": 1e-300}, "scale is 1e-300"),
+        ({}, {"offset": 3}, "offset is 3"),
+        ({}, {"offset": ("a", 0)}, "offset is not an array of numbers"),
         ({}, {"offset": (0, INF)}, r"offset is \(0, inf\)"),
     ],
 )

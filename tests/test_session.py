@@ -74,6 +74,10 @@ def test_wrong_arguments() -> None:
         session.create(NETWORK, provider="cuda")
     with pytest.raises(UsageError, match="threads is -1"):
         session.create(NETWORK, threads=-1)
+    with pytest.raises(UsageError, match=r"threads is 1\.5; use 0 for the default, or a whole"):
+        session.create(NETWORK, threads=1.5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"threads is 100000; .* up to 256"):
+        session.create(NETWORK, threads=100_000)
     with pytest.raises(ModelError, match="no such model file"):
         session.create("/no/such.onnx", provider="cpu")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ferlite import arguments
 from ferlite.errors import UsageError
 from ferlite.faces.detector import Detector
 
@@ -29,12 +30,11 @@ def open_detector(
     threshold: least score of a face, 0..1; None for the detector's own (haar 0, yunet 0.6).
     min_face: least width and height of a face in frame pixels; 0 for no limit. Frames are searched
         at 640 pixels of the longest side, or as large as faces of this size need.
-    threads: for OpenCV, which keeps one setting for the whole process; 0 for
+    threads: for OpenCV, which keeps one setting for the whole process; at most 256, 0 for
         `session.default_threads()`.
     Raises UsageError, ModelError.
     """
-    if threads < 0:
-        raise UsageError(f"threads is {threads}; use 0 for the default or a positive number")
+    threads = arguments.threads(threads)
     if name_or_path == "yunet":
         raise UsageError(
             "detector yunet needs its model file: give the path of"

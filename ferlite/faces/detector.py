@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite.errors import UsageError
+from ferlite import arguments
 from ferlite.types import Detections
 
 # Longest side of the picture a detector searches, in pixels; larger frames are shrunk.
@@ -42,16 +43,13 @@ def check_threshold(threshold: float | None, default: float) -> float:
     """The threshold to use; UsageError unless None or from 0 to 1."""
     if threshold is None:
         return default
-    if not 0 <= threshold <= 1:
-        raise UsageError(f"detection threshold is {threshold}; use a number from 0 to 1")
-    return float(threshold)
+    wanted = "use a number from 0 to 1"
+    return arguments.number("detection threshold", threshold, 0, 1, wanted)
 
 
 def check_min_face(min_face: float) -> float:
-    """Pixels; UsageError when negative or not a number."""
-    if not min_face >= 0:
-        raise UsageError(f"min_face is {min_face}; use 0 or a size in pixels")
-    return float(min_face)
+    """Pixels; UsageError unless 0 or more and finite."""
+    return arguments.number("min_face", min_face, 0, math.inf, "use 0 or a size in pixels")
 
 
 def shrink(
@@ -77,7 +75,7 @@ def shrink(
 
 def select(found: Detections, *, threshold: float, min_face: float) -> Detections:
     """The detections with a box, of enough score and size, best score first."""
-    sides = found.boxes[:, 2:].min(axis=1)
+    sides = found.boxes[:, 2:].min(axis=1).astype(np.float64)
     kept = np.flatnonzero((found.scores >= threshold) & (sides >= min_face) & (sides > 0))
     kept = kept[np.argsort(-found.scores[kept], kind="stable")]
     points = found.landmarks

@@ -58,11 +58,12 @@ class HaarDetector:
         import cv2
 
         small, back_x, back_y = detector.shrink(image, self._min_face, SMALLEST)
-        if min(small.shape[:2]) < SMALLEST:
-            return detector.empty(landmarks=False)
-        gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
         # A whisker smaller: the exact limit is applied to the boxes below.
         least = int(0.9 * self._min_face / max(back_x, back_y))
+        # OpenCV cannot be asked for a size beyond its 32-bit integers.
+        if min(small.shape[:2]) < max(SMALLEST, least):
+            return detector.empty(landmarks=False)
+        gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
         with self._lock:
             found, _, sums = self._cascade.detectMultiScale3(
                 gray,

@@ -176,12 +176,23 @@ def test_name_and_models(detector: Detector) -> None:
         ({"threshold": float("nan")}, "detection threshold is nan"),
         ({"min_face": -1}, "min_face is -1"),
         ({"min_face": float("nan")}, "min_face is nan"),
+        ({"min_face": float("inf")}, "min_face is inf; use 0 or a size in pixels"),
+        ({"min_face": "40"}, "min_face is '40'"),
         ({"threads": -2}, "threads is -2"),
+        ({"threads": 1.5}, "threads is 1.5"),
+        ({"threads": 100_000}, "threads is 100000; use 0 for the default, or .* up to 256"),
     ],
 )
 def test_wrong_options(opener: Opener, options: dict[str, float], shown: str) -> None:
     with pytest.raises(UsageError, match=shown):
         opener(**options)
+
+
+@pytest.mark.parametrize("min_face", [99_999_999_999, 1e308])
+def test_no_face_is_larger_than_the_picture(
+    opener: Opener, portraits: dict[str, Image], min_face: float
+) -> None:
+    assert len(opener(min_face=min_face).detect(portraits["astronaut"])) == 0
 
 
 def test_unknown_detectors() -> None:

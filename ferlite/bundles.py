@@ -44,6 +44,14 @@ class InputSpec:
     scale: float
     offset: float
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one crop, in the order of `layout`; gray has 1 channel, the others 3."""
+        channels = 1 if self.color == "gray" else 3
+        if self.layout == "NHWC":
+            return (self.height, self.width, channels)
+        return (channels, self.height, self.width)
+
 
 @dataclass(frozen=True, slots=True)
 class CropGeometry:
@@ -89,8 +97,7 @@ class Bundle:
     @property
     def precisions(self) -> Mapping[str, str]:
         """ "fp32" and, where the bundle has it, "int8" -> the name of its ONNX file."""
-        names = [name for name in self.files if name.lower().endswith(".onnx")]
-        return {("int8" if ".int8." in name.lower() else "fp32"): name for name in names}
+        return {kind: name for name in self.files if (kind := _precision(name))}
 
     def geometry(self, detector: str) -> CropGeometry:
         """How to crop a detector's boxes; the box as it is for a detector not in `crop`."""
@@ -190,6 +197,14 @@ def read_model(path: Path) -> bytes:
     return data
 
 
+def _precision(name: str) -> str | None:
+    """Which network a file holds; None for a file that is none."""
+    lower = name.lower()
+    if not lower.endswith(".onnx"):
+        return None
+    return "int8" if lower.endswith(".int8.onnx") else "fp32"
+
+
 def _from_folder(folder: Path) -> Bundle:
     path = folder / DESCRIPTION
     try:
@@ -210,8 +225,9 @@ def _from_folder(folder: Path) -> Bundle:
         if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
             facts.fail(f"files.{name}.sha256", digest, "64 lower-case hex digits")
         files[name] = digest
-    if not any(name.endswith(".onnx") for name in files):
-        facts.fail("files", sorted(files), "at least one .onnx file")
+    kinds = [kind for name in files if (kind := _precision(name))]
+    if not kinds or len(set(kinds)) < len(kinds):
+        facts.fail("files", sorted(files), "one .onnx file, and perhaps one .int8.onnx")
     return _bundle(facts, folder, files)
 
 
@@ -235,11 +251,13 @@ def _from_onnx(path: Path) -> Bundle:
 def _bundle(facts: _Facts, path: Path, files: dict[str, str]) -> Bundle:
     task = facts.choice("task", "emotion")
     spec = facts.within("input")
-    labels = facts.strings("labels")
-    if not 2 <= len(set(labels)) == len(labels) <= 1000 or not all(labels):
+    labels = facts.strings("labels", 200)
+    if not 2 <= len(set(labels)) == len(labels) <= 1000:
         facts.fail("labels", list(labels), "2 to 1000 different names")
     crops: dict[str, CropGeometry] = {}
     for detector in facts.section("crop"):
+        if not _shows(detector, 200):
+            facts.fail("crop", detector, "names of 1 to 200 printable characters")
         one = facts.within("crop").within(detector)
         crops[detector] = CropGeometry(
             scale=one.number("scale", 0.1, 10),
@@ -252,7 +270,7 @@ def _bundle(facts: _Facts, path: Path, files: dict[str, str]) -> Bundle:
         name=facts.text("name"),
         task=task,
         version=facts.text("version"),
-        license=facts.text("license"),
+        license=facts.text("license", 500),
         files=files,
         input=InputSpec(
             width=spec.integer("width", 1, 4096),
@@ -268,9 +286,26 @@ def _bundle(facts: _Facts, path: Path, files: dict[str, str]) -> Bundle:
         temperature=facts.number("temperature", 1e-3, 1e3),
         uncertain_below=facts.number("uncertain_below", 0, 1),
         crop=crops,
-        metrics=facts.section("metrics"),
-        data=facts.strings("data"),
+        metrics=_metrics(facts.within("metrics")),
+        data=facts.strings("data", 500),
     )
+
+
+def _metrics(facts: _Facts) -> Mapping[str, Any]:
+    """All of them; those that are shown to people are checked where they are stated."""
+    if "protocol" in facts.values:
+        facts.text("protocol")
+    if "n" in facts.values:
+        facts.integer("n", 0, 10**12)
+    for name in ("accuracy", "macro_f1"):
+        if name in facts.values:
+            facts.number(name, 0, 1)
+    return facts.values
+
+
+def _shows(text: str, longest: int) -> bool:
+    """Whether it can be printed as it is: an escape sequence would command the terminal."""
+    return 0 < len(text) <= longest and text.isprintable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,10 +342,10 @@ class _Facts:
     def within(self, name: str) -> _Facts:
         return _Facts(self.where, self.section(name), f"{self.prefix}{name}.")
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, longest: int = 200) -> str:
         value = self.values.get(name)
-        if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
-            self.fail(name, value, "a text of 1 to 200 printable characters")
+        if not isinstance(value, str) or not _shows(value, longest):
+            self.fail(name, value, f"a text of 1 to {longest} printable characters")
         return value
 
     def choice(self, name: str, *allowed: _Word) -> _Word:
@@ -341,8 +376,11 @@ class _Facts:
             self.fail(name, value, "true or false")
         return value
 
-    def strings(self, name: str) -> tuple[str, ...]:
+    def strings(self, name: str, longest: int) -> tuple[str, ...]:
         value = self.values.get(name)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        if not isinstance(value, list):
             self.fail(name, value, "a list of texts")
+        for item in value:
+            if not isinstance(item, str) or not _shows(item, longest):
+                self.fail(name, item, f"texts of 1 to {longest} printable characters")
         return tuple(value)

@@ -159,9 +159,7 @@ def squares(boxes: NDArray[np.float32], geometry: CropGeometry) -> NDArray[np.fl
 def _check(opened: session.Session, bundle: Bundle) -> None:
     """ModelError unless the network is a classifier of the bundle's input into its labels."""
     spec = bundle.input
-    channels = 1 if spec.color == "gray" else 3
-    sides = (spec.height, spec.width)
-    wanted = (*sides, channels) if spec.layout == "NHWC" else (channels, *sides)
+    wanted = spec.shape
     kind = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}[spec.dtype]
     if opened.input_type != kind or not _fits(opened.input_shape, ("n", *wanted)):
         raise ModelError(

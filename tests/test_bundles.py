@@ -51,6 +51,28 @@ def test_reads_every_field(folder: Path) -> None:
     bundle.verify()
 
 
+def test_a_network_in_upper_case(folder: Path) -> None:
+    (folder / "model.onnx").rename(folder / "MODEL.ONNX")
+    files = json.loads((folder / "bundle.json").read_text())["files"]
+    edit(folder, "files", value={"MODEL.ONNX": files["model.onnx"]})
+    bundle = bundles.find(folder)
+    assert bundle.precisions == {"fp32": "MODEL.ONNX"}
+    bundle.verify()
+
+
+def test_scores_may_be_left_out(folder: Path) -> None:
+    edit(folder, "metrics", value={"note": "not measured"})
+    assert bundles.find(folder).metrics == {"note": "not measured"}
+
+
+@pytest.mark.parametrize(
+    ("color", "layout", "shape"),
+    [("gray", "NHWC", (5, 7, 1)), ("bgr", "NHWC", (5, 7, 3)), ("rgb", "NCHW", (3, 5, 7))],
+)
+def test_shape_of_a_crop(color: Any, layout: Any, shape: tuple[int, ...]) -> None:
+    assert bundles.InputSpec(7, 5, color, layout, "uint8", 1.0, 0.0).shape == shape
+
+
 def test_lone_onnx_carries_the_same_description(folder: Path) -> None:
     from dataclasses import replace
 
@@ -70,7 +92,10 @@ def test_lone_onnx_carries_the_same_description(folder: Path) -> None:
         (["version"], 1, "field version is 1;"),
         (["license"], "", "field license is ''"),
         (["files"], ["model.onnx"], "field files is ['model.onnx']; needed: a JSON object"),
-        (["files"], {}, "field files is []; needed: at least one .onnx file"),
+        (["files"], {}, "field files is []; needed: one .onnx file"),
+        (["files", "second.onnx"], {"sha256": "0" * 64}, "'second.onnx']; needed: one .onnx file"),
+        (["files", "second.ONNX"], {"sha256": "0" * 64}, "'second.ONNX']; needed: one .onnx file"),
+        (["files", "b.int8.onnx"], {"sha256": "0" * 64}, "perhaps one .int8.onnx"),
         (["files", "../model.onnx"], {"sha256": "0" * 64}, "field files is '../model.onnx'"),
         (["files", "/etc/passwd"], {"sha256": "0" * 64}, "field files is '/etc/passwd'"),
         (["files", ".."], {"sha256": "0" * 64}, "field files is '..'"),
@@ -87,7 +112,23 @@ def test_lone_onnx_carries_the_same_description(folder: Path) -> None:
         (["input", "scale"], float("nan"), "field input.scale is nan"),
         (["input", "offset"], float("inf"), "field input.offset is inf"),
         (["labels"], "neutral", "field labels is 'neutral'; needed: a list of texts"),
-        (["labels"], ["a", 1], "field labels is ['a', 1]"),
+        (["labels"], ["a", 1], "field labels is 1; needed: texts of 1 to 200 printable"),
+        (["labels"], ["a", ""], "field labels is ''"),
+        (["labels"], ["a", "\x1b[2J"], "field labels is '\\x1b[2J'"),
+        (["labels"], ["a", "b" * 201], "field labels is 'bbb"),
+        (["name"], "\x1b[31mred", "field name is '\\x1b[31mred'"),
+        (["version"], "1" * 201, "field version is '111"),
+        (["license"], "MIT\n", "field license is 'MIT\\n'"),
+        (["license"], "x" * 501, "needed: a text of 1 to 500 printable characters"),
+        (["data"], ["fine", "\x1b]0;title\x07"], "field data is '\\x1b]0;title\\x07'"),
+        (["data"], ["x" * 501], "needed: texts of 1 to 500 printable characters"),
+        (["crop", "\x1b[2J"], {}, "field crop is '\\x1b[2J'"),
+        (["metrics", "protocol"], "\x1b[2J", "field metrics.protocol is '\\x1b[2J'"),
+        (["metrics", "protocol"], None, "field metrics.protocol is missing"),
+        (["metrics", "n"], "\x1b[2J", "field metrics.n is '\\x1b[2J'"),
+        (["metrics", "n"], 1.5, "field metrics.n is 1.5"),
+        (["metrics", "accuracy"], float("nan"), "field metrics.accuracy is nan"),
+        (["metrics", "macro_f1"], 10**400, "field metrics.macro_f1 is 1000"),
         (["labels"], ["a", "a"], "field labels is ['a', 'a']; needed: 2 to 1000 different names"),
         (["labels"], ["a"], "field labels is ['a']"),
         (["output"], "scores", "field output is 'scores'; needed: logits or probabilities"),

@@ -216,3 +216,8 @@ def test_expected_counts() -> None:
 
 def test_levels_tell_neighbours_apart() -> None:
     assert all(abs(level(i) - level(i + 1)) >= 9 for i in range(100))
+
+
+def test_times_before_the_first_are_frames_too() -> None:
+    pairs = [(t, gray(i)) for i, t in enumerate((5.0, 1.0, 2.0))]
+    assert [(f.index, f.t) for f in open_source(pairs)] == [(0, 5.0), (1, 1.0), (2, 2.0)]

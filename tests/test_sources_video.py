@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -258,6 +259,46 @@ def test_a_stream_without_time_stamps_counts(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "bare.h264", 10)
     frames = _frames(path)
     assert [f.t for f in frames] == pytest.approx([i / 25 for i in range(10)])
+
+
+def _with_b_frames(path: Path, codec: str, frames: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.max_b_frames, stream.codec_context.gop_size = 3, 9
+        if codec == "mpeg4":
+            stream.options = {"qmin": "1", "qmax": "1"}
+        else:
+            stream.options = {"b-pyramid": "normal", "b_strategy": "0", "crf": "10"}
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(gray(index), "bgr24").reformat(format="yuv420p")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_b_frames_in_avi_have_the_times_at_which_they_are_shown(tmp_path: Path, codec: str) -> None:
+    path = _with_b_frames(tmp_path / "b.avi", codec, 20)
+    frames = _frames(path)
+    assert [f.t for f in frames] == pytest.approx([i / 25 for i in range(20)])
+    for index, frame in enumerate(frames):
+        assert abs(_which(frame) - level(index)) <= 4
+    late = _frames(path, SourceOptions(start_s=0.44))
+    assert [f.t for f in late] == pytest.approx([i / 25 for i in range(11, 20)])
+    assert np.array_equal(late[0].image, frames[11].image)
+
+
+def test_time_goes_on_where_files_were_joined(tmp_path: Path) -> None:
+    first = write_clip(tmp_path / "a.ts", 50)
+    second = write_clip(tmp_path / "b.ts", 20)
+    both = tmp_path / "both.ts"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    times = [f.t for f in _frames(both) if not f.error]
+    begin = times[0]
+    assert times == pytest.approx([begin + i / 25 for i in range(70)], abs=1e-3)
+    assert all(a < b for a, b in pairwise(times))
 
 
 def test_an_unmoving_gif_is_a_picture(tmp_path: Path) -> None:

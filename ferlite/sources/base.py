@@ -164,13 +164,15 @@ class Sampler:
     def __init__(self, options: SourceOptions, origin: float) -> None:
         self.start = origin + options.start_s
         self.end = math.inf if options.duration_s is None else self.start + options.duration_s
+        # With nothing to skip, a frame whose time is before the first one's is wanted all the same.
+        self._from = self.start - EPSILON_S if options.start_s else -math.inf
         self.index = -1
         self._every = options.every
         self._gap = 1 / options.fps_limit if options.fps_limit else 0.0
         self._due = -math.inf
 
     def wants(self, t: float) -> bool:
-        if t < self.start - EPSILON_S or self.ended(t):
+        if t < self._from or self.ended(t):
             return False
         self.index += 1
         if self.index % self._every:
@@ -182,6 +184,11 @@ class Sampler:
         late = abs(t - self._due) > self._gap  # a pause, or a clock that was set back
         self._due = (t if late else self._due) + self._gap
         return True
+
+    def skip(self) -> int:
+        """The index of a frame that has no picture; the next one has another."""
+        self.index += 1
+        return self.index
 
     def ended(self, t: float) -> bool:
         """No later frame can be wanted."""

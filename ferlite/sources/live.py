@@ -28,8 +28,8 @@ class LiveSource(SourceBase):
 
     An outage (an error, an end, or nothing for timeout_s) gives one frame with `error` when it
     begins. The connection is then tried again after 0.5 s, 1 s, 2 s ... at most 10 s, and `index`
-    goes on counting once it is back. If it is not back within reconnect_s, one more frame with
-    `error` says so and the source ends.
+    goes on counting, these frames included. If it is not back within reconnect_s, one more frame
+    with `error` says so and the source ends.
 
     connect: opens the container, raising SourceError; called at once, so that a camera or stream
         that cannot be reached at all raises here.
@@ -89,15 +89,15 @@ class LiveSource(SourceBase):
                 reason = explain(error, options.timeout_s).removeprefix(f"{name}: ")
             if self._closed.is_set() or sampler.ended(clock.now()):
                 return
-            index, t = sampler.index + 1, clock.now()
+            t = clock.now()
             if outage_began is None:
                 outage_began = t
-                yield self.error_frame(f"{name}: connection lost: {reason}", index, t)
+                yield self.error_frame(f"{name}: connection lost: {reason}", sampler.skip(), t)
                 if not options.reconnect_s:
                     return
             if t + retry_s - outage_began > options.reconnect_s:
                 message = f"{name}: not back within {options.reconnect_s:g} s, gave up: {reason}"
-                yield self.error_frame(message, index, t)
+                yield self.error_frame(message, sampler.skip(), t)
                 return
             self._closed.wait(retry_s)
             retry_s = min(2 * retry_s, SLOWEST_RETRY_S)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 _DECLARES_DURATION = ("matroska", "mov")
 # Shorter differences come from rounding and from the padding of audio codecs.
 _TRUNCATED_S = 0.5
+# A time stamp further back than this is a clock that started anew, as where two MPEG-TS files were
+# joined; a shorter way back is a stamp that was written wrongly.
+_NEW_CLOCK_S = 1.0
 # How far to look for a first picture when opening.
 _PROBE_PACKETS = 200
 
@@ -32,7 +37,9 @@ class VideoSource(SourceBase):
 
     `Frame.t` is the presentation time in the container, pts * time_base, after its edit list; a
     file whose clock starts at 1.4 s (MPEG-TS) has its first frame at t 1.4. Where a format has no
-    time stamps at all (a bare H.264 stream), t is the position over the nominal frame rate.
+    time stamps at all (a bare H.264 stream), t is the position over the nominal frame rate. Within
+    one pass t never goes back: where the stamps do, a clock that started anew is carried on, and a
+    stamp that is wrong is raised to the one before.
     `Frame.index` counts from the first frame at or after start_s. Rotation and mirroring written
     in the container are applied; a resolution that changes midway changes the frames' shape.
 
@@ -133,7 +140,7 @@ class VideoSource(SourceBase):
                 continue
             yield Frame(self._info, sampler.index, t, image)
         if problem := reading.problem():
-            yield self.error_frame(f"{self._info.name}: {problem}", sampler.index + 1, t)
+            yield self.error_frame(f"{self._info.name}: {problem}", sampler.skip(), t)
 
 
 class _Reading:
@@ -150,6 +157,13 @@ class _Reading:
         self.origin = (
             float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
         )
+        # AVI stores no presentation times. Where pictures are stored in another order than shown,
+        # FFmpeg takes the storage times for them; the n-th picture shown has the n-th of these.
+        self._waiting: list[float] | None = None
+        if container.format.name == "avi" and stream.codec_context.has_b_frames:
+            self._waiting = []
+        self._shift_s = 0.0
+        self._last_s = -math.inf
         self._pictures = self._decode_all()
         self._joined_midway = False
         self._decoded = 0
@@ -161,7 +175,9 @@ class _Reading:
         """Go on from the last keyframe at or before `target` seconds; False if that fails."""
         import av
 
-        if not self._stream.time_base:
+        # Behind a keyframe may come pictures shown before it, which cannot be decoded from there;
+        # nothing would tell whose time is whose.
+        if not self._stream.time_base or self._waiting is not None:
             return False
         try:
             self._container.seek(int(target / self._stream.time_base), stream=self._stream)
@@ -203,6 +219,8 @@ class _Reading:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 self._reached_s = max(self._reached_s, end)
             if packet.stream is self._stream:
+                if self._waiting is not None and packet.size and packet.dts is not None:
+                    heapq.heappush(self._waiting, float(packet.dts * packet.time_base))
                 yield from self._decode(packet)
 
     def _decode(self, packet: av.Packet[Any] | None) -> Iterator[tuple[float, VideoFrame]]:
@@ -214,15 +232,29 @@ class _Reading:
             # After a seek, packets before the first keyframe are not expected to decode.
             if self._decoded or not self._joined_midway:
                 self.damage("packet that cannot be decoded")
+            if self._waiting:
+                heapq.heappop(self._waiting)
             return
         for picture in pictures:
-            # Not picture.time: PyAV knows it only for pictures that came out with a packet.
-            if picture.pts is None or self._stream.time_base is None:
-                t = self.origin + self._decoded / self._rate
-            else:
-                t = float(picture.pts * self._stream.time_base)
+            t = self._time(picture)
             self._decoded += 1
             yield t, picture
+
+    def _time(self, picture: VideoFrame) -> float:
+        # Not picture.time: PyAV knows it only for pictures that came out with a packet.
+        if self._waiting:
+            t = heapq.heappop(self._waiting)
+        elif picture.pts is None or self._stream.time_base is None:
+            t = self.origin + self._decoded / self._rate
+        else:
+            t = float(picture.pts * self._stream.time_base)
+        t += self._shift_s
+        if t < self._last_s - _NEW_CLOCK_S:
+            next_s = self._last_s + 1 / self._rate
+            self._shift_s += next_s - t
+            t = next_s
+        self._last_s = max(self._last_s, t)
+        return self._last_s
 
     def problem(self) -> str | None:
         """What was wrong, one line, once the pictures have run out."""

@@ -264,7 +264,10 @@ class _Classify:
         self._analyzer = analyzer
         self._options = options
         self._tracker = Tracker(options)
-        self._last: tuple[str, str, int] = ("", "", 0)
+        self._source = ("", "")  # name and kind
+        self._index = -1
+        # The first free number of each source left, for when it comes again.
+        self._numbers: dict[tuple[str, str], int] = {}
 
     def __call__(self, item: tuple[Frame, Detections | None]) -> tuple[Frame, FrameResult]:
         frame, found = item
@@ -290,15 +293,23 @@ class _Classify:
         )
 
     def _follow(self, frame: Frame) -> None:
-        """Forget the tracks where another source begins, or the same one from its start."""
-        name, kind, index = self._last
-        self._last = (frame.source.name, frame.source.kind, frame.index)
-        if self._last[:2] != (name, kind) or frame.index <= index:
-            self._tracker = Tracker(self._options)
+        """Forget the tracks where another source begins, or the same one from its start.
+
+        Numbers go on where a source has had some: in one run they are never used twice.
+        """
+        if frame.error is not None or frame.source.kind == "image":
+            return
+        source = (frame.source.name, frame.source.kind)
+        if source != self._source or frame.index <= self._index:
+            self._numbers[self._source] = self._tracker.next_number
+            self._source = source
+            self._tracker = Tracker(self._options, first=self._numbers.get(source, 1))
+        self._index = frame.index
 
 
 def _is_live(frame: Frame) -> bool:
-    return frame.source.kind == "live"
+    # The record of an outage is not repeated by a later frame.
+    return frame.source.kind == "live" and frame.error is None
 
 
 def _version(package: str) -> str | None:

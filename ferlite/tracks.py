@@ -71,17 +71,24 @@ class Tracker:
 
     Numbers count from 1 and are never used twice by a tracker. Time going backwards (a looped
     or restarted stream) ends all tracks.
+
+    first: the number of the first track, where another tracker gave the ones before.
     """
 
-    def __init__(self, options: TrackOptions | None = None) -> None:
+    def __init__(self, options: TrackOptions | None = None, *, first: int = 1) -> None:
         self.options = options or TrackOptions()
         self._tracks: list[_Track] = []
-        self._next = 1
+        self._next = first
         self._last = -math.inf
 
     def __len__(self) -> int:
         """Tracks remembered."""
         return len(self._tracks)
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next new face gets."""
+        return self._next
 
     def update(self, t: float, boxes: ArrayLike, scores: ArrayLike | None = None) -> list[int]:
         """The identities of the boxes of the frame at `t` seconds.

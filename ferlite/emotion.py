@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ferlite import arguments, crops, session
 from ferlite.bundles import Bundle, CropGeometry
 from ferlite.errors import ModelError, UsageError
-from ferlite.precision import Choice, choose
+from ferlite.precision import Choice, choose, probabilities
 from ferlite.types import Emotion
 
 PRECISIONS = ("auto", "fp32", "int8")
@@ -23,7 +23,7 @@ class EmotionClassifier:
     """An emotion network ready to run; safe to use from several threads.
 
     bundle: the model. provider, threads: as for `session.create`.
-    precision: "fp32", "int8", or "auto" for the faster on this machine (see `ferlite.precision`).
+    precision: "fp32", "int8", or "auto" for the better on this machine (see `ferlite.precision`).
     After construction `precision`, `provider` and `file` say what really runs, and `choice` how it
     was chosen (None where there was nothing to choose).
     Raises ModelError when a file is missing, damaged, or no classifier that fits the bundle.
@@ -101,28 +101,7 @@ class EmotionClassifier:
             self._session.run(batch[start : start + MAX_BATCH])[0]
             for start in range(0, len(batch), MAX_BATCH)
         ]
-        scores = np.concatenate(parts).astype(np.float64)
-        if not np.isfinite(scores).all():
-            raise ModelError(f"{self._session.name}: gave a score that is not a finite number")
-        if self.bundle.output == "probabilities":
-            # The same temperature then sharpens or flattens them.
-            scores = np.log(np.maximum(scores, 1e-12))
-        scores /= self.bundle.temperature
-        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        shares: NDArray[np.float32] = np.divide(powers, powers.sum(axis=1, keepdims=True)).astype(
-            np.float32
-        )
-        return shares
-
-    def probabilities(
-        self,
-        image: NDArray[np.uint8],
-        boxes: NDArray[np.float32],
-        detector: str = "",
-        landmarks: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
-        """float32 [n, labels] for all faces of a frame, in one run; arguments as for `crop`."""
-        return self.run(self.crop(image, boxes, detector, landmarks))
+        return probabilities(self.bundle, np.concatenate(parts), self._session.name)
 
     def emotion(self, probabilities: NDArray[np.float32]) -> Emotion:
         """What one row of probabilities says."""

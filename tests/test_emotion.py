@@ -60,23 +60,23 @@ def test_probabilities_are_the_softmax_of_the_networks_logits(
     network = session.create(tmp_path / "tiny" / "model.onnx", provider="cpu")
     logits = network.run(pixels / np.float32(64) - np.float32(2))[0] / 1.5
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    found = tiny.probabilities(image, BOXES, "haar")
+    found = tiny.run(tiny.crop(image, BOXES, "haar"))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     # The faces differ, and so does the geometry of a detector the bundle does not know.
     assert np.abs(found[0] - found[1]).max() > 0.01
-    assert np.abs(found - tiny.probabilities(image, BOXES, "other")).max() > 1e-3
+    assert np.abs(found - tiny.run(tiny.crop(image, BOXES, "other"))).max() > 1e-3
 
 
 def test_one_run_equals_single_faces(tmp_path: Path, portraits: Portraits) -> None:
     tiny = classifier(tmp_path / "tiny")
     image = portraits["hopper"]
-    together = tiny.probabilities(image, BOXES, "haar")
+    together = tiny.run(tiny.crop(image, BOXES, "haar"))
     for row, box in zip(together, BOXES, strict=True):
-        alone = tiny.probabilities(image, box[None], "haar")[0]
+        alone = tiny.run(tiny.crop(image, box[None], "haar"))[0]
         np.testing.assert_allclose(alone, row, atol=1e-6)
-    assert tiny.probabilities(image, BOXES[:0], "haar").shape == (0, 8)
+    assert tiny.run(tiny.crop(image, BOXES[:0], "haar")).shape == (0, 8)
 
 
 def test_large_batches_run_in_parts(
@@ -84,9 +84,9 @@ def test_large_batches_run_in_parts(
 ) -> None:
     tiny = classifier(tmp_path / "tiny")
     boxes = np.tile(BOXES, (4, 1))
-    whole = tiny.probabilities(portraits["hopper"], boxes)
+    whole = tiny.run(tiny.crop(portraits["hopper"], boxes))
     monkeypatch.setattr(emotion, "MAX_BATCH", 5)
-    np.testing.assert_allclose(tiny.probabilities(portraits["hopper"], boxes), whole, atol=1e-6)
+    np.testing.assert_allclose(tiny.run(tiny.crop(portraits["hopper"], boxes)), whole, atol=1e-6)
 
 
 def test_grey_pictures_are_taken_as_they_are(tmp_path: Path, portraits: Portraits) -> None:
@@ -95,8 +95,8 @@ def test_grey_pictures_are_taken_as_they_are(tmp_path: Path, portraits: Portrait
     tiny = classifier(tmp_path / "tiny")
     gray = np.asarray(cv2.cvtColor(portraits["astronaut"], cv2.COLOR_BGR2GRAY), np.uint8)
     np.testing.assert_allclose(
-        tiny.probabilities(gray, BOXES),
-        tiny.probabilities(np.repeat(gray[:, :, None], 3, axis=2), BOXES),
+        tiny.run(tiny.crop(gray, BOXES)),
+        tiny.run(tiny.crop(np.repeat(gray[:, :, None], 3, axis=2), BOXES)),
         atol=1e-4,
     )
 
@@ -134,8 +134,8 @@ def test_output_that_is_probabilities_already(tmp_path: Path, portraits: Portrai
     hard = classifier(tmp_path / "tiny")
     image = portraits["astronaut"]
     np.testing.assert_allclose(
-        soft.probabilities(image, BOXES, "haar"),
-        hard.probabilities(image, BOXES, "haar"),
+        soft.run(soft.crop(image, BOXES, "haar")),
+        hard.run(hard.crop(image, BOXES, "haar")),
         atol=1e-5,
     )
 
@@ -167,7 +167,7 @@ def test_auto_takes_the_faster(tmp_path: Path, portraits: Portraits) -> None:
     named = EmotionClassifier(auto.bundle, provider="cpu", precision=auto.precision)
     image = portraits["hopper"]
     np.testing.assert_array_equal(
-        auto.probabilities(image, BOXES), named.probabilities(image, BOXES)
+        auto.run(auto.crop(image, BOXES)), named.run(named.crop(image, BOXES))
     )
 
 
@@ -231,18 +231,18 @@ def test_scores_that_are_no_numbers(tmp_path: Path, portraits: Portraits) -> Non
     bias.CopyFrom(numpy_helper.from_array(np.full(8, np.nan, np.float32), "bias"))
     broken = EmotionClassifier(rewrite(tmp_path / "nan", model.SerializeToString()))
     with pytest.raises(ModelError, match="not a finite number"):
-        broken.probabilities(portraits["hopper"], BOXES)
+        broken.run(broken.crop(portraits["hopper"], BOXES))
 
 
 def test_many_threads_agree(tmp_path: Path, portraits: Portraits) -> None:
     tiny = classifier(tmp_path / "tiny")
     image = portraits["astronaut"]
-    expected = tiny.probabilities(image, BOXES, "haar")
+    expected = tiny.run(tiny.crop(image, BOXES, "haar"))
     different: list[int] = []
 
     def work(number: int) -> None:
         for _ in range(30):
-            if not np.allclose(tiny.probabilities(image, BOXES, "haar"), expected, atol=1e-6):
+            if not np.allclose(tiny.run(tiny.crop(image, BOXES, "haar")), expected, atol=1e-6):
                 different.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import tiny_model
+from onnx import numpy_helper
 
 from ferlite import bundles, precision, session
 from ferlite.precision import Choice
@@ -61,6 +66,32 @@ def test_the_faster_wins_and_fp32_a_tie(
     assert found.fp32_ms >= fp32_s * 1e3 and found.int8_ms >= int8_s * 1e3
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_pictures_are_what_the_network_takes(
+    bundle: bundles.Bundle, layout: Any, dtype: Any
+) -> None:
+    spec = replace(bundle.input, color="rgb", width=12, layout=layout, dtype=dtype)
+    spec = replace(spec, scale=1.0, offset=0.0)
+    pictures = precision._pictures(spec)
+    assert pictures.shape == (precision.COMPARED, *spec.shape) and pictures.dtype == dtype
+    assert pictures.std() > 20 and len(np.unique(pictures.reshape(len(pictures), -1), axis=0)) > 9
+
+
+def test_an_int8_network_that_answers_otherwise_is_not_taken(bundle: bundles.Bundle) -> None:
+    """As on a processor where its sums saturate: fast, and wrong."""
+    fp32 = opened(bundle, "fp32", 0.003)
+    agreed = precision.measure(bundle, fp32, opened(bundle, "int8"))
+    assert agreed.precision == "int8" and agreed.difference < 0.05
+    model = onnx.load_from_string(bundle.load("model.int8.onnx"))
+    dense = next(one for one in model.graph.initializer if one.name == "dense")
+    dense.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(dense), "dense"))
+    wrong = session.create(model.SerializeToString(), provider="cpu", threads=1)
+    found = precision.measure(bundle, fp32, wrong)
+    assert found.int8_ms < found.fp32_ms
+    assert found.precision == "fp32" and found.difference > precision.AGREE
+
+
 def test_measured_once_then_remembered(bundle: bundles.Bundle, cache: Path) -> None:
     fp32 = opened(bundle, "fp32", 0.003)
     first = precision.choose(bundle, fp32, lambda: opened(bundle, "int8"), 1)
@@ -78,7 +109,14 @@ def test_measured_once_then_remembered(bundle: bundles.Bundle, cache: Path) -> N
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "3", '{"a": 1}', "[" * 100_000, '{"a": {"precision": "int8"}}', "\x00"],
+    [
+        *("", "{", "[]", "3", '{"a": 1}', "[" * 100_000, '{"a": {"precision": "int8"}}', "\x00"),
+        '{"a": {"precision": [], "fp32_ms": 1, "int8_ms": 2, "difference": 0}}',
+        '{"a": {"precision": "int8", "fp32_ms": "1", "int8_ms": 2, "difference": 0}}',
+        '{"a": {"precision": "int8", "fp32_ms": 1, "int8_ms": NaN, "difference": 0}}',
+        '{"a": {"precision": "int8", "fp32_ms": 1, "int8_ms": 2, "difference": null}}',
+        '{"a": {"precision": "int8", "fp32_ms": 1, "int8_ms": 2}}',
+    ],
 )
 def test_a_damaged_cache_is_replaced(bundle: bundles.Bundle, cache: Path, content: str) -> None:
     cache.parent.mkdir(parents=True)
@@ -91,7 +129,7 @@ def test_a_damaged_cache_is_replaced(bundle: bundles.Bundle, cache: Path, conten
 
 def test_an_unknown_precision_in_the_cache_is_ignored(bundle: bundles.Bundle, cache: Path) -> None:
     fp32 = opened(bundle, "fp32", 0.003)
-    precision._write({precision._key(bundle, "cpu", 1): Choice("fp64", 1.0, 1.0)})
+    precision._write({precision._key(bundle, "cpu", 1): Choice("fp64", 1.0, 1.0, 0.0)})
     assert precision.choose(bundle, fp32, lambda: opened(bundle, "int8"), 1).precision == "int8"
 
 
@@ -118,7 +156,7 @@ def test_a_full_disk_leaves_nothing_behind(
 
 
 def test_the_cache_stays_small(cache: Path) -> None:
-    precision._write({f"key {i}": Choice("fp32", 1.0, 2.0) for i in range(500)})
+    precision._write({f"key {i}": Choice("fp32", 1.0, 2.0, 0.0) for i in range(500)})
     kept = json.loads(cache.read_text())
     assert len(kept) == precision.MAX_ENTRIES and "key 499" in kept
 

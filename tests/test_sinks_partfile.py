@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ferlite.errors import SinkError
 from ferlite.sinks.partfile import OutputNames, PartFile, sink_error, stem_of, write_whole
 from ferlite.types import SourceInfo
+
+
+def nobodys(path: Path) -> bool:
+    """No file is of an earlier run."""
+    return False
 
 
 @pytest.mark.parametrize(
@@ -36,7 +43,7 @@ def test_stems(name: str, kind: str, stem: str) -> None:
 
 
 def test_the_longest_names_still_fit(tmp_path: Path) -> None:
-    names = OutputNames(tmp_path)
+    names = OutputNames(tmp_path, nobodys)
     for _ in range(3):
         path = names.claim(SourceInfo("日" * 500 + ".png", "image"), ".jpg")
         write_whole(path, b"x")
@@ -44,7 +51,7 @@ def test_the_longest_names_still_fit(tmp_path: Path) -> None:
 
 
 def test_clashes_get_numbers(tmp_path: Path) -> None:
-    names = OutputNames(tmp_path)
+    names = OutputNames(tmp_path, nobodys)
     given = [
         names.claim(SourceInfo(name, "image"), ".jpg").name
         for name in ("x/a.png", "y/a.bmp", "z/A.png", "a-2.png", "a-5.png", "a", "a", "b.png")
@@ -55,19 +62,68 @@ def test_clashes_get_numbers(tmp_path: Path) -> None:
     ]
 
 
-def test_a_source_is_never_written_over(tmp_path: Path) -> None:
-    for name in ("a.jpg", "b.jpg"):
+def test_only_what_ferlite_wrote_is_replaced_and_no_source(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / name).write_bytes(b"precious")
-    names = OutputNames(tmp_path)
-    assert names.claim(SourceInfo(str(tmp_path / "a.jpg"), "image"), ".jpg").name == "a-2.jpg"
-    assert names.claim(SourceInfo(str(tmp_path / "b.png"), "image"), ".jpg").name == "b-2.jpg"
-    # From elsewhere: what is there is of an earlier run, and is replaced.
-    other = OutputNames(tmp_path)
-    assert other.claim(SourceInfo("elsewhere/a.jpg", "image"), ".jpg").name == "a.jpg"
+    (tmp_path / "d.jpg").symlink_to("nowhere")
+    names = OutputNames(tmp_path, lambda path: path.name in ("b.jpg", "c.jpg"))
+    for source, given in (
+        ("elsewhere/a.png", "a-2.jpg"),
+        ("elsewhere/b.png", "b.jpg"),
+        (str(tmp_path / "c.png"), "c-2.jpg"),  # c.jpg may be a source as well
+        ("elsewhere/d.png", "d-2.jpg"),
+    ):
+        assert names.claim(SourceInfo(source, "image"), ".jpg").name == given
+
+
+def test_two_runs_never_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    first = PartFile(path)
+    first.write(b"whole\n")
+    with pytest.raises(SinkError, match=r"another run is writing here; choose another folder"):
+        PartFile(path)
+    first.commit()
+    assert path.read_bytes() == b"whole\n"
+    second = PartFile(path)  # the first run is over
+    second.write(b"2\n")
+    second.keep()
+    PartFile(path).commit()  # what an interrupted run left does not stay in the next one's file
+    assert path.read_bytes() == b""
+
+
+def test_a_file_renamed_while_another_run_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is had on a file that is the finished output by then: it is left alone."""
+    path = tmp_path / "out.txt"
+    first = PartFile(path)
+    first.write(b"whole\n")
+    lock = fcntl.flock
+
+    def late(file: Any, how: int) -> None:
+        first.commit()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    second = PartFile(path)
+    assert path.read_bytes() == b"whole\n"
+    second.discard()
+    assert [p.name for p in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_a_file_of_another_kind_stays(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_bytes(b"my,own,table\n")
+    with pytest.raises(SinkError, match="another kind is there; move it or choose another folder"):
+        PartFile(path, begins=b"source,")
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+    path.write_bytes(b"source,frame\n")
+    PartFile(path, begins=b"source,").commit()
+    assert path.read_bytes() == b""
 
 
 def test_a_name_that_no_file_system_takes(tmp_path: Path) -> None:
-    names = OutputNames(tmp_path)
+    names = OutputNames(tmp_path, nobodys)
     assert names.claim(SourceInfo("a\0b.png", "image"), ".jpg").name == "a-b.jpg"
 
 

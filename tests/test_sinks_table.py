@@ -16,7 +16,8 @@ from ferlite.types import Frame, FrameResult, SourceInfo
 INFO = SourceInfo("clip.mp4", "video", 128, 96)
 COLUMNS = [
     *("source", "frame", "t", "width", "height", "error"),
-    *("track", "x", "y", "w", "h", "score", "emotion", "confidence", "uncertain"),
+    *("track", "box_x", "box_y", "box_width", "box_height"),
+    *("score", "emotion", "confidence", "uncertain"),
     *LABELS,
     *(f"raw_{label}" for label in LABELS),
     *("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "nose_x", "nose_y"),
@@ -61,7 +62,7 @@ def test_the_numbers_are_those_of_the_record(tmp_path: Path) -> None:
     record = item[1].to_dict()
     face = record["faces"][0]
     assert float(row["t"]) == record["t"]
-    assert [float(row[column]) for column in "xywh"] == face["box"]
+    assert [float(row[column]) for column in COLUMNS[7:11]] == face["box"]
     assert float(row["confidence"]) == face["confidence"]
     assert row["uncertain"] == "false"
     assert {label: float(row[label]) for label in LABELS} == face["emotions"]
@@ -74,8 +75,10 @@ def test_the_numbers_are_those_of_the_record(tmp_path: Path) -> None:
 def test_what_is_not_a_number_is_empty(tmp_path: Path) -> None:
     face = make_face((math.nan, math.inf, 1, 2), confidence=math.nan, uncertain=True)
     (row,) = written(tmp_path, make_frame(INFO, 0, math.nan, [face]))
-    assert [row[column] for column in ("t", "x", "y", "confidence", "happiness")] == [""] * 5
-    assert (row["w"], row["uncertain"]) == ("1", "true")
+    assert [row[column] for column in ("t", "box_x", "box_y", "confidence", "happiness")] == [
+        ""
+    ] * 5
+    assert (row["box_width"], row["uncertain"]) == ("1", "true")
 
 
 @pytest.mark.parametrize("name", ['a,b".mp4', "a\nb\r\nc.mp4", "日本 😀.mp4", "a;b\t.mp4", " a "])
@@ -93,7 +96,7 @@ def test_a_name_never_becomes_a_formula(tmp_path: Path, name: str) -> None:
 
 def test_a_negative_number_stays_a_number(tmp_path: Path) -> None:
     (row,) = written(tmp_path, make_frame(INFO, 0, -0.5, [make_face((-5, -6, 40, 50))]))
-    assert (row["t"], row["x"], row["y"]) == ("-0.5", "-5", "-6")
+    assert (row["t"], row["box_x"], row["box_y"]) == ("-0.5", "-5", "-6")
 
 
 def test_each_row_can_be_read_at_once(tmp_path: Path) -> None:

@@ -25,7 +25,13 @@ class Sink(Protocol):
 
     Every method raises SinkError, one line with the file and the remedy, when the output cannot be
     written; the driver then calls `abort` on all sinks.
+
+    written: what there is in the folder by now, as a word for the user: "results.jsonl",
+        "annotated video"; "" while there is nothing.
     """
+
+    @property
+    def written(self) -> str: ...
 
     def begin(self, info: SourceInfo) -> None:
         """A new source starts; what belongs to the one before is completed."""

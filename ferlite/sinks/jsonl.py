@@ -47,7 +47,11 @@ class JsonLines:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = PartFile(path)
+        self._file = PartFile(path, begins=b'{"source": ')
+
+    @property
+    def written(self) -> str:
+        return self._file.written
 
     def begin(self, info: SourceInfo) -> None:
         """Records name their source themselves."""
@@ -68,6 +72,8 @@ class StdoutJsonl:
     Raises ReaderGone from `write` once the reader has closed the pipe, and SinkError where standard
     output is a file on a full disk.
     """
+
+    written = ""  # no file
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self._stream = sys.stdout.buffer if stream is None else stream

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 # Longest stem in bytes: file systems allow 255 for the name, which leaves 35 for a number such as
 # "-1000000", the extension and ".part".
 _LONGEST_STEM = 220
+
+# In the metadata of each annotated picture and video: such a file may be replaced by a later run.
+MARK = "annotated by ferlite"
 
 
 def part_of(path: Path) -> Path:
@@ -41,21 +47,53 @@ def sink_error(path: Path | str, error: Exception) -> SinkError:
     return SinkError(f"cannot write {str(path)!r}: {reason}; {remedy}")
 
 
+def _open_part(path: Path) -> io.FileIO:
+    """ "<name>.part", empty, and locked as long as it is open: two runs never write one file."""
+    part = part_of(path)
+    while True:
+        # Not truncated before it is ours.
+        file = io.FileIO(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise SinkError(
+                f"cannot write {str(path)!r}: another run is writing here; "
+                "choose another folder (-o)"
+            ) from None
+        except OSError:
+            pass  # some network file systems have no locks
+        now = os.fstat(file.fileno())
+        # Whoever had the lock may have given the file its final name meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(now, part.stat()):
+                if now.st_size:
+                    file.truncate(0)
+                return file
+        file.close()
+
+
 class PartFile:
-    """A file written as "<name>.part" and renamed by `commit`.
+    """A file written as "<name>.part", which no other run can do meanwhile, renamed by `commit`.
 
     Each `write` reaches the operating system before it returns, whole or not at all: what a full
     disk cut short is taken back, so that a file of records never ends in half of one.
 
-    Raises SinkError where the operating system refuses.
+    begins: how such a file of an earlier run begins. If another kind of file has the final name,
+        it is the user's and is not replaced.
+    written: the name of what is left in the folder, "" while nothing is.
+
+    Raises SinkError where the operating system refuses, or another file or run is in the way.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, begins: bytes = b"") -> None:
         self.path = path
         self.part = part_of(path)
+        self.written = ""
         self._size = 0
+        check_replaceable(path, begins)
         try:
-            self._file: io.FileIO | None = io.FileIO(self.part, "w")
+            self._file: io.FileIO | None = _open_part(path)
         except OSError as error:
             raise sink_error(path, error) from error
 
@@ -77,25 +115,46 @@ class PartFile:
         if self._file is None:
             return
         try:
-            self._file.close()
+            # A network file system tells of a full disk at a close; ours would end the lock.
+            os.close(os.dup(self._file.fileno()))
             self.part.replace(self.path)
         except OSError as error:
             raise sink_error(self.path, error) from error
-        finally:
-            self._file = None
+        self.written = self.path.name
+        self._close()
 
     def keep(self) -> None:
         """Close and leave the whole records written so far under the .part name."""
         if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-            self._file = None
+            self.written = self.part.name
+            self._close()
 
     def discard(self) -> None:
         """Close and remove; what has its final name stays."""
-        self.keep()
-        with contextlib.suppress(OSError):
-            self.part.unlink(missing_ok=True)
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self.part.unlink(missing_ok=True)
+            self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+def check_replaceable(path: Path, begins: bytes) -> None:
+    """Raises SinkError if `path` is a file with content that does not begin as ferlite's do."""
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(begins))
+    except OSError:
+        return  # not there; or in the way, which renaming will tell
+    if found and found != begins:
+        raise SinkError(
+            f"cannot write {str(path)!r}: a file of another kind is there; "
+            "move it or choose another folder (-o)"
+        )
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -131,12 +190,13 @@ def stem_of(info: SourceInfo) -> str:
 class OutputNames:
     """Gives each source of a run its own file name in the output folder: a.jpg, a-2.jpg, a-3.jpg.
 
-    A file of an earlier run is replaced. Where the output folder is the source's own folder, no
-    file that stands there is: it may be a source itself.
+    A file that stands there is replaced only if `ours` says that an earlier run of ferlite wrote
+    it; and none is where the output folder is the source's own: it may be a source itself.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ours: Callable[[Path], bool]) -> None:
         self._folder = folder
+        self._ours = ours
         # The last number given to each name; grows with the sources, never with their length.
         self._taken: dict[str, int] = {}
 
@@ -155,7 +215,7 @@ class OutputNames:
             path = self._folder / (name + suffix)
             if number > 1 and self._key(name) in self._taken:
                 continue
-            if not (careful and path.exists()):
+            if not os.path.lexists(path) or (not careful and self._ours(path)):
                 break
         self._taken[first] = number
         if number > 1:

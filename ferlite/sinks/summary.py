@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ferlite.sinks.jsonl import to_json
-from ferlite.sinks.partfile import write_whole
+from ferlite.sinks.partfile import check_replaceable, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,7 +110,9 @@ class Summary:
     """
 
     def __init__(self, path: Path) -> None:
+        self.written = ""
         self._path = path
+        check_replaceable(path, b'{\n  "started": ')
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter()
         self._facts: dict[str, Any] = {}
@@ -155,6 +157,7 @@ class Summary:
 
     def finish(self) -> None:
         write_whole(self._path, to_json(self.to_dict(), indent=2) + b"\n")
+        self.written = self._path.name
 
     def abort(self) -> None:
         """Nothing is written before the end."""

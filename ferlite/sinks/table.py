@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 _FRAME = ("source", "frame", "t", "width", "height", "error")
-_FACE = ("track", "x", "y", "w", "h", "score", "emotion", "confidence", "uncertain")
+_FACE = (
+    *("track", "box_x", "box_y", "box_width", "box_height"),
+    *("score", "emotion", "confidence", "uncertain"),
+)
 
 
 class CsvTable:
     """results.csv as RFC 4180 has it, in UTF-8, written row by row.
 
-    Columns: source, frame, t (seconds), width, height (of the frame), error; track, x, y, w, h (the
-    box in pixels), score, emotion, confidence, uncertain (true or false); one column a label with
+    Columns: source, frame, t (seconds), width, height (of the frame), error; track, box_x, box_y
+    (its upper left corner, pixels), box_width, box_height (pixels), score, emotion, confidence,
+    uncertain (true or false); one column a label with
     its probability, smoothed over the track; the same as raw_<label> for this frame alone; and x
     and y of the landmarks: left_eye_x, left_eye_y, right_eye_*, nose_*, left_mouth_*,
     right_mouth_*. What is not known is empty, NaN too. The numbers are those of the JSON Lines
@@ -55,12 +59,16 @@ class CsvTable:
                     f"the model's label {column!r} is also the name of another CSV column; "
                     "rename the label in the model's bundle.json"
                 )
-        self._file = PartFile(path)
+        self._file = PartFile(path, begins=",".join(_FRAME).encode())
         try:
             self._write([header])
         except SinkError:
             self._file.discard()
             raise
+
+    @property
+    def written(self) -> str:
+        return self._file.written
 
     def begin(self, info: SourceInfo) -> None:
         """Rows name their source themselves."""

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ferlite.sinks.audio import SourceAudio
-from ferlite.sinks.partfile import OutputNames, part_of, sink_error
+from ferlite.sinks.partfile import MARK, OutputNames, PartFile, sink_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,13 +45,15 @@ class AnnotatedVideo:
     are left out; a source with nothing else gives no file.
 
     Each video is whole as soon as it has its final name, when the next source begins or the run
-    ends; an abort removes only the unfinished one. Two sources of one stem give a.mp4 and a-2.mp4.
+    ends; an abort removes only the unfinished one. Two sources of one stem give a.mp4 and a-2.mp4;
+    so does a video that is there already, unless ferlite wrote it (its metadata tells).
 
     threads: of the encoder, 0 for as many as there are cores. Raises SinkError.
     """
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
-        self._names = OutputNames(folder)
+        self.written = ""
+        self._names = OutputNames(folder, _ours)
         self._threads = threads
         self._file: _Mp4 | None = None
 
@@ -73,6 +75,7 @@ class AnnotatedVideo:
         file, self._file = self._file, None
         if file is not None:
             file.finish()
+            self.written = "annotated video"
 
     def abort(self) -> None:
         file, self._file = self._file, None
@@ -84,12 +87,13 @@ class _Mp4:
     """One output file, from its first frame on. Raises SinkError; call `discard` after one."""
 
     def __init__(self, path: Path, info: SourceInfo, threads: int) -> None:
-        self._path = path
+        self._file = PartFile(path)  # FFmpeg writes to it by name; this holds the lock
         self._info = info
         self._threads = threads
         self._fps = Fraction(min(max(info.fps or 25.0, 1.0), 240.0)).limit_denominator(1001)
         self._output: OutputContainer | None = None
         self._audio: SourceAudio | None = None
+        self._gap = round(_CLOCK / self._fps)  # between the last two pictures
         self._last_pts = -1
         self._last_t = 0.0
 
@@ -108,8 +112,9 @@ class _Mp4:
         movflags = _LIVE_FLAGS if self._info.kind == "live" else _FILE_FLAGS
         with self._writing():
             self._output = av.open(
-                f"file:{part_of(self._path)}", "w", format="mp4", options={"movflags": movflags}
+                f"file:{self._file.part}", "w", format="mp4", options={"movflags": movflags}
             )
+            self._output.metadata["comment"] = MARK
             self._stream = self._output.add_stream("libx264", rate=self._fps, options=dict(_X264))
             self._stream.width, self._stream.height = self._size
             self._stream.pix_fmt = "yuv420p"
@@ -133,6 +138,8 @@ class _Mp4:
         # A muxer refuses time that does not advance.
         frame.pts = max(round((t - self._origin_s) * _CLOCK), self._last_pts + 1)
         frame.time_base = Fraction(1, _CLOCK)
+        if self._last_pts >= 0:
+            self._gap = frame.pts - self._last_pts
         self._last_pts, self._last_t = frame.pts, t
         with self._writing():
             self._mux(self._stream.encode(frame))
@@ -142,13 +149,13 @@ class _Mp4:
     def finish(self) -> None:
         try:
             with self._writing():
-                self._mux(self._stream.encode(None))
+                self._mux(self._lasting(self._stream.encode(None)))
                 if self._audio is not None:
                     self._audio.finish(self._end_s(self._audio.end_s))
                     self._audio.close()
                 if self._output is not None:
                     self._output.close()
-                part_of(self._path).replace(self._path)
+                self._file.commit()
         except BaseException:
             self.discard()
             raise
@@ -161,8 +168,7 @@ class _Mp4:
         with contextlib.suppress(OSError, ValueError, av.FFmpegError):
             if self._output is not None:
                 self._output.close()
-        with contextlib.suppress(OSError):
-            part_of(self._path).unlink(missing_ok=True)
+        self._file.discard()
 
     def _end_s(self, source_end_s: float | None) -> float:
         """Until when sound belongs to the pictures written, in seconds of the source."""
@@ -170,6 +176,12 @@ class _Mp4:
         if source_end_s is not None and self._last_t + 2 * frame_s >= source_end_s:
             return math.inf  # the source was read to its end: so is its sound
         return self._last_t + frame_s
+
+    def _lasting(self, packets: list[Packet[VideoStream]]) -> list[Packet[VideoStream]]:
+        """The last packets: MP4 keeps no end, so the picture after the last gap lasts as long."""
+        for packet in packets:
+            packet.duration = round(self._gap / _CLOCK / packet.time_base)
+        return packets
 
     def _mux(self, packets: Iterable[Packet[VideoStream]]) -> None:
         assert self._output is not None
@@ -183,7 +195,17 @@ class _Mp4:
         try:
             yield
         except (OSError, av.FFmpegError) as error:
-            raise sink_error(self._path, error) from error
+            raise sink_error(self._file.path, error) from error
+
+
+def _ours(path: Path) -> bool:
+    import av
+
+    try:
+        with av.open(f"file:{path}") as container:
+            return container.metadata.get("comment") == MARK
+    except (OSError, ValueError, av.FFmpegError):
+        return False
 
 
 def _fit(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

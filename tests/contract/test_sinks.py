@@ -146,13 +146,49 @@ def test_any_size_of_picture(name: str, tmp_path: Path, size: tuple[int, int]) -
 
 
 def test_an_earlier_run_is_replaced(name: str, tmp_path: Path) -> None:
-    for file in FILES[name]:
-        (tmp_path / file).write_bytes(b"from before")
-    sink = open_one(name, tmp_path)
-    run_all(sink)
-    sink.finish()
+    made = []
+    for _ in range(2):
+        sink = open_one(name, tmp_path)
+        run_all(sink)
+        sink.finish()
+        made.append([(tmp_path / file).stat().st_mtime_ns for file in FILES[name]])
     assert names_in(tmp_path) == FILES[name]
-    assert all((tmp_path / file).read_bytes() != b"from before" for file in FILES[name])
+    assert all(first < second for first, second in zip(*made, strict=True))
+
+
+@pytest.mark.parametrize("name", SINKS)
+def test_a_file_of_the_user_is_never_replaced(name: str, tmp_path: Path) -> None:
+    for file in FILES[name]:
+        (tmp_path / file).write_bytes(b"my own")
+    try:
+        sink = open_one(name, tmp_path)
+    except SinkError as error:
+        assert "a file of another kind is there" in str(error)
+        assert names_in(tmp_path) == FILES[name]
+    else:
+        assert name in ("video", "images")
+        run_all(sink)
+        sink.finish()
+        others = {f"{Path(file).stem}-2{Path(file).suffix}" for file in FILES[name]}
+        assert names_in(tmp_path) == FILES[name] | others
+    assert all((tmp_path / file).read_bytes() == b"my own" for file in FILES[name])
+
+
+def test_sinks_tell_only_of_what_is_there(name: str, tmp_path: Path) -> None:
+    words = {
+        "jsonl": ("results.jsonl", "results.jsonl.part"),
+        "csv": ("results.csv", "results.csv.part"),
+        "video": ("annotated video", "annotated video"),
+        "images": ("annotated pictures", "annotated pictures"),
+        "summary": ("summary.json", ""),
+        "stdout": ("", ""),
+    }
+    for number, end in enumerate(("finish", "abort")):
+        sink = open_one(name, tmp_path / end)
+        assert sink.written == ""
+        run_all(sink)
+        getattr(sink, end)()
+        assert sink.written == words[name][number]
 
 
 def test_memory_does_not_grow_with_the_frames(name: str, tmp_path: Path) -> None:
@@ -302,7 +338,7 @@ def test_a_folder_that_cannot_be(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "here first"
 
 
-@pytest.mark.parametrize("name", SINKS)
+@pytest.mark.parametrize("name", ["jsonl", "csv", "summary"])
 def test_a_folder_in_the_place_of_a_file(name: str, tmp_path: Path) -> None:
     for file in FILES[name]:
         (tmp_path / file).mkdir()

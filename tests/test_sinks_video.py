@@ -7,6 +7,7 @@ import logging
 import resource
 import shutil
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -223,6 +224,62 @@ def test_a_source_far_from_zero_keeps_step_too(tmp_path: Path) -> None:
     sound = sound_of(path)
     assert 0 <= sound[0][0] < 0.03
     assert all(before[data] == pytest.approx(t + 60, abs=0.001) for t, data in sound)
+
+
+@pytest.mark.parametrize(("container", "start_s"), [("avi", 0.4), ("avi", 2.0), ("mkv", 0.4)])
+def test_sound_of_a_part_where_seeking_fails(
+    tmp_path: Path, container: str, start_s: float
+) -> None:
+    """One second of head start would lie before the file, or FFmpeg refuses the seek."""
+    times = [i / 25 for i in range(100)]
+    source = make_clip(tmp_path / f"clip.{container}", times, audio="pcm_s16le")
+    path, _ = annotate_clip(source, tmp_path / "out", start_s=start_s)
+    sound = sound_of(path)
+    assert -0.05 <= sound[0][0] <= 0.15
+    assert sound[-1][0] == pytest.approx(4 - start_s, abs=0.15)
+
+
+def test_a_seek_that_raises_after_moving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [i / 25 for i in range(100)]
+    source = make_clip(tmp_path / "clip.mkv", times, audio="aac")
+    opened = av.open
+
+    class Moved:
+        """A container at whose end a failed seek has arrived."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self._container = opened(*arguments, **options)
+
+        def seek(self, offset: int) -> None:
+            for _ in self._container.demux():
+                pass
+            raise av.PermissionError(1, "Operation not permitted")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._container, name)
+
+    sink = AnnotatedVideo(tmp_path / "out", threads=1)
+    info = SourceInfo(str(source), "video", 128, 96, fps=25.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(av, "open", lambda file, *a, **o: (opened if a else Moved)(file, *a, **o))
+        for i in range(50, 100):
+            sink.write(*make_frame(info, i, times[i]))
+        sink.finish()
+    sound = sound_of(tmp_path / "out" / "clip.mp4")
+    assert -0.03 <= sound[0][0] <= 0.03
+    assert sound[-1][0] == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("every", [1, 2, 10])
+def test_the_last_picture_lasts_as_long_as_the_one_before(tmp_path: Path, every: int) -> None:
+    source = make_clip(tmp_path / "clip.mp4", [i / 25 for i in range(40)])
+    path, times = annotate_clip(source, tmp_path / "out", every=every)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.duration is not None and stream.time_base is not None
+        assert float(stream.duration * stream.time_base) == pytest.approx(
+            times[-1] + every / 25, abs=0.001
+        )
 
 
 def test_an_interrupted_run_ends_its_sound_with_its_pictures(tmp_path: Path) -> None:

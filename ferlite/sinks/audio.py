@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 from collections.abc import Iterable, Iterator
@@ -54,9 +53,7 @@ class SourceAudio:
         self._last_dts: int | None = None
         self._warned = False
         try:
-            # "file:", or FFmpeg takes "talk: part 1.mp4" for a URL of the scheme "talk".
-            location = f"file:{name}" if Path(name).exists() else name
-            self._input = av.open(location, timeout=_TIMEOUT_S)
+            self._input = self._open()
         except (OSError, ValueError, av.FFmpegError) as error:
             self._warn(error)
             return
@@ -68,8 +65,29 @@ class SourceAudio:
                     self.end_s = self.begin_s + float(pictures.duration * pictures.time_base)
         if self.end_s is None and self._input.duration:
             self.end_s = ((self._input.start_time or 0) + self._input.duration) / av.time_base
-        if self._input.streams.audio:
-            self._stream = self._input.streams.audio[0]
+
+    def _open(self) -> InputContainer:
+        """The file at its beginning; its sound is `_stream`."""
+        import av
+
+        # "file:", or FFmpeg takes "talk: part 1.mp4" for a URL of the scheme "talk".
+        location = f"file:{self._name}" if Path(self._name).exists() else self._name
+        container = av.open(location, timeout=_TIMEOUT_S)
+        self._stream = container.streams.audio[0] if container.streams.audio else None
+        return container
+
+    def _seek(self, to_s: float) -> None:
+        """Skip what lies before; a file that cannot be seeked is read from its beginning."""
+        import av
+
+        assert self._input is not None
+        if to_s <= 0:
+            return
+        try:
+            self._input.seek(int(to_s * av.time_base))
+        except (OSError, av.FFmpegError):
+            self._input.close()
+            self._input = self._open()  # the attempt may have moved it to anywhere
 
     def attach(self, output: OutputContainer, *, from_s: float | None) -> None:
         """Add the stream to an MP4 whose header is not written yet.
@@ -82,18 +100,18 @@ class SourceAudio:
         import av
 
         try:
+            if from_s is not None:
+                self._seek(from_s - 1)
             if self._stream.codec_context.name in COPIED:
                 self._copy = output.add_stream_from_template(self._stream)
             else:
                 self._encoder = self._add_aac(output)
-        except (ValueError, av.FFmpegError) as error:
+        except (OSError, ValueError, av.FFmpegError) as error:
             self._warn(error)
             return
         self._output = output
         if from_s is not None:
             self._shift_s = self._from_s = from_s
-            with contextlib.suppress(av.FFmpegError):  # not seekable: read from the beginning
-                self._input.seek(int((from_s - 1) * av.time_base))
         self._packets = self._input.demux(self._stream)
 
     def write_until(self, until_s: float) -> None:

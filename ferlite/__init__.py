@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ferlite.analyzer import Analyzer
     from ferlite.errors import (
+        DataError,
         FerliteError,
         ModelError,
         ProviderError,
@@ -28,6 +29,7 @@ _HOMES = {
     "Frame": "ferlite.types",
     "FrameResult": "ferlite.types",
     "SourceInfo": "ferlite.types",
+    "DataError": "ferlite.errors",
     "FerliteError": "ferlite.errors",
     "ModelError": "ferlite.errors",
     "ProviderError": "ferlite.errors",
@@ -38,6 +40,7 @@ _HOMES = {
 
 __all__ = [
     "Analyzer",
+    "DataError",
     "Emotion",
     "Face",
     "FerliteError",
@@ -53,12 +56,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        from importlib import import_module
+# A type checker that saw it would take every misspelt name for one that exists.
+if not TYPE_CHECKING:
 
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'ferlite' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            from importlib import import_module
+
+            return getattr(import_module(_HOMES[name]), name)
+        raise AttributeError(f"module 'ferlite' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command import PACKAGE_ROOT
 
+import ferlite
+from ferlite import errors
 from ferlite.cli import COMMANDS
 
 HEAVY = {"numpy", "cv2", "onnxruntime", "av", "rich", "keras", "tensorflow", "onnx"}
@@ -38,6 +41,27 @@ def test_a_public_name_is_loaded_on_first_use() -> None:
     assert "onnxruntime" in loaded_by(
         "import ferlite, ferlite.session\nferlite.Analyzer\nferlite.session.providers()"
     )
+
+
+def test_every_public_name_is_there() -> None:
+    for name in ferlite.__all__:
+        assert getattr(ferlite, name) is not None
+    public = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert public <= set(ferlite.__all__)
+    with pytest.raises(AttributeError, match="'ferlite' has no attribute 'Analyser'"):
+        ferlite.Analyser  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_type_checker_knows_the_public_names(tmp_path: Path) -> None:
+    api = pytest.importorskip("mypy.api", reason="mypy comes with the dev extra")
+    uses = "\n".join(f"ferlite.{name}" for name in ferlite.__all__)
+    script = tmp_path / "script.py"
+    script.write_text(f"import ferlite\n{uses}\nferlite.Analyser\n")
+    command = ["--config-file=", f"--cache-dir={tmp_path}", "--follow-imports=silent"]
+    told, trouble, _ = api.run([*command, "--ignore-missing-imports", str(script)])
+    errors_told = [line for line in told.splitlines() if ": error: " in line]
+    assert len(errors_told) == 1, told + trouble
+    assert 'Module has no attribute "Analyser"' in errors_told[0]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ PROVIDERS = ("auto", "cpu", "openvino")
 
 _CPU = "CPUExecutionProvider"
 _OPENVINO = "OpenVINOExecutionProvider"
-_REMEDY = "pip install 'ferlite[openvino]' (x86-64 with an Intel processor), or provider 'cpu'"
+_REMEDY = "pip install onnxruntime-ep-openvino (x86-64 with an Intel processor), or provider 'cpu'"
 # OpenVINO computes in bfloat16 where the processor can, and results drift.
 _OPENVINO_CONFIG = json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": "f32"}})
 # y = -x of one number, opset 17; tests/tiny_model.py `negation` writes these bytes.

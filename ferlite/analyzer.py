@@ -18,6 +18,7 @@ from ferlite.errors import UsageError
 from ferlite.faces import Detector, open_detector
 from ferlite.pipeline import Pipeline
 from ferlite.sources import Source, SourceOptions, open_source
+from ferlite.sources.arrays import check_picture, is_one_picture, to_bgr
 from ferlite.tracks import Tracker, TrackOptions
 from ferlite.types import Color, Detections, Emotion, Face, Frame, FrameResult
 
@@ -29,13 +30,17 @@ Probabilities = NDArray[np.float32]
 class Analyzer:
     """Finds the faces of frames and reads their emotions.
 
-    detector: "haar", the path of a YuNet model, or an opened `Detector`.
+    detector: "haar", the path of a YuNet model, or any `Detector`: it has `name`, and `detect` of a
+        uint8 [h, w, 3] BGR picture that gives `Detections`.
     model: name of an installed model, a folder with bundle.json, or a `.onnx` file.
     provider: "auto", "cpu" or "openvino". threads: of each network; 0 for the physical cores, at
         most 4. precision: "auto" (the faster on this machine), "fp32" or "int8".
     min_face: pixels, least width and height of a face; 0 for no limit.
     detection_threshold: least score of a face, 0..1; None for the detector's own.
     smoothing_s: time constant of the smoothing of emotions along a track, seconds; 0 for none.
+        `Face.uncertain` is judged on the smoothed distribution, though the model's temperature and
+        threshold were fitted on single crops: along a track a face is then called uncertain less
+        or more often than the model's card says. 0 gives the single crop's own answer.
     track_memory_s: how long a face may be missed and keep its identity, seconds.
     color: of the arrays that callers hand over: "bgr", "rgb" or "gray"; HxW is always grey.
 
@@ -65,6 +70,15 @@ class Analyzer:
         self.classifier = EmotionClassifier(
             bundles.find(model), provider=provider, threads=threads, precision=precision
         )
+        given = not isinstance(detector, str | Path)
+        if given and not (
+            callable(getattr(detector, "detect", None))
+            and isinstance(getattr(detector, "name", None), str)
+        ):
+            raise UsageError(
+                f"detector is {detector!r:.80}; give 'haar', the path of a YuNet model, or an"
+                " object with detect() and name"
+            )
         if isinstance(detector, str | Path):
             detector = open_detector(
                 detector, threshold=detection_threshold, min_face=min_face, threads=threads
@@ -84,8 +98,11 @@ class Analyzer:
         return self.analyze_batch([frame])[0]
 
     def analyze_batch(self, frames: Iterable[NDArray[np.uint8]]) -> list[FrameResult]:
-        """The faces of unrelated pictures, all faces classified in one run."""
-        images = [self._bgr(frame, f"frame {i}") for i, frame in enumerate(frames)]
+        """The faces of unrelated pictures, all faces classified in one run.
+
+        frames: a list of pictures or an array [n, h, w, 3]; UsageError for a single picture.
+        """
+        images = [self._bgr(frame, f"frame {i}") for i, frame in enumerate(_several(frames))]
         found = [self.detector.detect(image) for image in images]
         parts = [self._crop(image, one) for image, one in zip(images, found, strict=True)]
         if not parts:
@@ -107,10 +124,11 @@ class Analyzer:
     def classify(self, crops: Iterable[NDArray[np.uint8]]) -> list[Emotion]:
         """The emotions of pictures that each hold one face, of any size, in one run.
 
-        A picture that is not square is extended to a square by repeating its edges.
+        A picture that is not square is extended to a square by repeating its edges. crops: as the
+        frames of `analyze_batch`.
         """
         parts = []
-        for number, crop in enumerate(crops):
+        for number, crop in enumerate(_several(crops)):
             image = self._bgr(crop, f"crop {number}")
             whole = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
             parts.append(self.classifier.crop(image, whole))
@@ -126,6 +144,7 @@ class Analyzer:
         start_s: float = 0.0,
         duration_s: float | None = None,
         fps_limit: float | None = None,
+        reconnect_s: float = 60.0,
         tracks: bool = True,
     ) -> Iterator[FrameResult]:
         """The results of a source's frames as they come, in order.
@@ -134,12 +153,16 @@ class Analyzer:
             number, URL, iterable of arrays, or a list of these; or an opened source.
         every: analyse each N-th frame. start_s, duration_s: the part to read, in seconds.
         fps_limit: analyse at most so many frames a second. tracks: follow faces over time.
+        reconnect_s: how long to try to get a lost camera or live stream back, seconds; `math.inf`
+            to try for ever.
+        These options, `tracks` apart, are the source's: one that is opened already has its own.
         """
         options = SourceOptions(
             every=every,
             start_s=start_s,
             duration_s=duration_s,
             fps_limit=fps_limit,
+            reconnect_s=reconnect_s,
             color=self._color,
         )
         opened = source if isinstance(source, Source) else open_source(source, options)
@@ -223,7 +246,8 @@ class Analyzer:
                     confidence=emotion.confidence,
                     uncertain=emotion.uncertain,
                     emotions=emotion.emotions,
-                    raw_emotions=emotion.emotions
+                    # A copy: changing one must not change the other.
+                    raw_emotions=dict(emotion.emotions)
                     if shown is raw
                     else self.classifier.emotion(raw[i]).emotions,
                 )
@@ -232,29 +256,15 @@ class Analyzer:
 
     def _bgr(self, frame: Any, what: str) -> NDArray[np.uint8]:
         """A caller's picture as uint8 [h, w, 3] BGR, copied only when its layout differs."""
-        if not isinstance(frame, np.ndarray):
-            raise UsageError(
-                f"{what} is a {type(frame).__name__}; give a NumPy array, uint8 [h, w, 3] or [h, w]"
-            )
-        channels = (1,) if self._color == "gray" else (1, 3)
-        flat = frame.ndim == 2
-        if not frame.size or not (flat or (frame.ndim == 3 and frame.shape[2] in channels)):
-            wanted = "[h, w]" if self._color == "gray" else "[h, w, 3] or [h, w]"
-            raise UsageError(
-                f"{what} has shape {frame.shape}, dtype {frame.dtype}; color {self._color!r} needs"
-                f" uint8 {wanted}, not empty"
-            )
-        if frame.dtype != np.uint8:
-            remedy = (
-                "(frame * 255).astype('uint8') if it is 0..1" if frame.dtype.kind == "f" else ""
-            )
-            raise UsageError(
-                f"{what} has dtype {frame.dtype}, shape {frame.shape}; uint8 0..255 is needed:"
-                f" {remedy or 'scale it to 0..255 and convert it'}"
-            )
-        if flat or frame.shape[2] == 1:
-            return np.repeat(frame.reshape(*frame.shape[:2], 1), 3, axis=2)
-        return np.ascontiguousarray(frame[:, :, ::-1] if self._color == "rgb" else frame)
+        return to_bgr(check_picture(frame, self._color, what), self._color)
+
+
+def _several(pictures: Iterable[Any]) -> Iterable[Any]:
+    """UsageError for a single picture, whose rows would pass for grey pictures."""
+    if is_one_picture(pictures):
+        shape = getattr(pictures, "shape", None)
+        raise UsageError(f"a single array of shape {shape} was given; give a list of pictures")
+    return pictures
 
 
 class _Classify:

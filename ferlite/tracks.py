@@ -6,12 +6,14 @@ Time is in seconds, never in frames, so that variable frame rates and skipped fr
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ferlite import arguments
 from ferlite.errors import UsageError
 
 # How fast a track's speed follows what was measured, and how long it coasts on it when missed.
@@ -40,9 +42,8 @@ class TrackOptions:
 
     def __post_init__(self) -> None:
         for name in ("memory_s", "smoothing_s"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise UsageError(f"{name} is {value}; use a number of seconds from 0")
+            wanted = "use a number of seconds from 0"
+            arguments.number(name, getattr(self, name), 0, sys.float_info.max, wanted)
 
 
 @dataclass(slots=True)

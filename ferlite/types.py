@@ -91,7 +91,8 @@ class Face:
     emotions: label -> probability, smoothed over the track's time constant where there is a
         track; `raw_emotions` is this frame's alone. Both sum to 1.
     emotion, confidence: the largest of `emotions`.
-    uncertain: confidence is under the model's own threshold; treat `emotion` as unknown.
+    uncertain: confidence is under the model's own threshold; treat `emotion` as unknown. The
+        threshold was fitted on single crops; smoothing_s=0 judges them by it.
     track: identity over frames, from 1; None in still images.
     score: the detector's confidence that this is a face, 0..1.
     """

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 import threading
 import time
@@ -63,7 +64,7 @@ def test_both_portraits_in_one_picture(analyzer: Analyzer, scene: Image) -> None
         assert tuple(face.emotions) == tiny_model.LABELS == analyzer.labels
         assert sum(face.emotions.values()) == pytest.approx(1, abs=1e-5)
         assert face.confidence == max(face.emotions.values()) == face.emotions[face.emotion]
-        assert face.raw_emotions == face.emotions
+        assert face.raw_emotions == face.emotions and face.raw_emotions is not face.emotions
         assert face.uncertain == (face.confidence < 0.4)
     assert left.emotions != right.emotions
 
@@ -142,6 +143,15 @@ def test_what_is_no_picture_is_named(analyzer: Analyzer, frame: Any, shown: str)
         analyzer.classify([frame])
 
 
+@pytest.mark.parametrize("shape", [(40, 30), (40, 30, 3), (40, 30, 1), (0, 3)])
+def test_a_single_picture_is_no_batch(analyzer: Analyzer, shape: tuple[int, ...]) -> None:
+    picture = np.zeros(shape, np.uint8)
+    for several in (analyzer.analyze_batch, analyzer.classify):
+        with pytest.raises(UsageError, match=r"\(.*\) was given; give a list of pictures"):
+            several(picture)
+    assert len(analyzer.analyze_batch(np.zeros((2, 40, 30, 3), np.uint8))) == 2
+
+
 def test_color_is_refused_where_gray_is_promised(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"color 'gray' needs uint8 \[h, w\]"):
         Analyzer(model=folder, color="gray").analyze(np.zeros((4, 4, 3), np.uint8))
@@ -214,6 +224,9 @@ def test_options_reach_the_source(analyzer: Analyzer, scene: Image) -> None:
     assert [result.t for result in results] == pytest.approx([0.04, 0.16, 0.28])
     with pytest.raises(UsageError, match="every=0"):
         analyzer.stream([scene], every=0)
+    with pytest.raises(UsageError, match="reconnect_s=-1"):
+        analyzer.stream([scene], reconnect_s=-1)
+    assert len(list(analyzer.stream([scene], reconnect_s=math.inf))) == 1
 
 
 def test_stills_a_broken_one_and_a_new_source(
@@ -281,14 +294,12 @@ def test_a_source_that_comes_again_uses_no_number_twice(
 
 def test_an_outage_ends_no_identity(analyzer: Analyzer, portraits: Portraits) -> None:
     image, empty = portraits["astronaut"], np.empty((0, 0, 3), np.uint8)
-    nobody = np.zeros_like(image)
     camera = SourceInfo("camera:0", "video")  # of this kind none is dropped
-    frames = [Frame(camera, 0, 0.0, image), Frame(camera, 1, 0.1, nobody)]
+    frames = [Frame(camera, 0, 0.0, image), Frame(camera, 1, 9.0, image)]  # long gone: another face
     # Even where the next picture has the index of the outage's record.
-    frames += [Frame(camera, 2, 0.1, empty, "connection lost")]
-    frames += [Frame(camera, 2, 0.2, image), Frame(camera, 3, 9.0, image)]
+    frames += [Frame(camera, 2, 9.1, empty, "connection lost"), Frame(camera, 2, 9.2, image)]
     results = list(analyzer.stream(Scripted(frames)))
-    assert [face.track for result in results for face in result.faces] == [1, 1, 2]
+    assert [face.track for result in results for face in result.faces] == [1, 2, 2]
     assert results[2].error == "connection lost"
 
 
@@ -416,6 +427,14 @@ def test_wrong_constructions(folder: Path) -> None:
         Analyzer(model=folder, smoothing_s=-1)
     with pytest.raises(UsageError, match="memory_s is nan"):
         Analyzer(model=folder, track_memory_s=float("nan"))
+    with pytest.raises(UsageError, match="smoothing_s is 'long'"):
+        Analyzer(model=folder, smoothing_s="long")  # type: ignore[arg-type]
+    for detector in (None, 5, object(), ["haar"]):
+        with pytest.raises(UsageError, match=r"detector is .*; give 'haar'"):
+            Analyzer(detector, folder)  # type: ignore[arg-type]
+    for threads in (1.5, -1, 257, 100_000, "two"):
+        with pytest.raises(UsageError, match=f"threads is .?{threads}"):
+            Analyzer(model=folder, threads=threads)  # type: ignore[arg-type]
     assert Analyzer(open_detector("haar"), folder).detector.name == "haar"
 
 

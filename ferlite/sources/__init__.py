@@ -12,7 +12,7 @@ import re
 import stat
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ferlite.errors import SourceError, UsageError
 from ferlite.sources import camera
@@ -21,7 +21,7 @@ from ferlite.sources.base import MAX_PIXELS, Source, SourceOptions
 from ferlite.sources.chain import Chain, Item
 from ferlite.sources.image_header import image_format
 from ferlite.sources.images import ImageSource
-from ferlite.sources.stream import open_stream, public_name
+from ferlite.sources.stream import open_stream, public_name, split_url
 from ferlite.sources.video import VideoSource
 from ferlite.types import SourceInfo
 
@@ -95,7 +95,7 @@ def _resolve(spec: Any, options: SourceOptions) -> Item | list[Item]:
     if not text:
         raise UsageError("empty source name; name a file, folder, pattern, camera or URL")
     if text.startswith("file://"):
-        text = unquote(urlsplit(text).path)
+        text = unquote(split_url(text).path)
     elif isinstance(spec, str) and "://" in text:
         return Item(SourceInfo(public_name(text), "live"), lambda: open_stream(text, options))
     device = camera.find(text)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ferlite.errors import UsageError
 from ferlite.sources.base import Sampler, SourceBase, SourceOptions
-from ferlite.types import Frame, SourceInfo
+from ferlite.types import Color, Frame, SourceInfo
 
 
 class ArraysSource(SourceBase):
@@ -25,9 +25,7 @@ class ArraysSource(SourceBase):
     """
 
     def __init__(self, arrays: Iterable[Any], options: SourceOptions | None = None) -> None:
-        if isinstance(arrays, np.ndarray) and (
-            arrays.ndim == 2 or (arrays.ndim == 3 and arrays.shape[2] in (1, 3))
-        ):
+        if is_one_picture(arrays):
             arrays = [arrays]
         if not isinstance(arrays, Iterable):
             raise UsageError(f"{type(arrays).__name__} is no source; give pictures or a path")
@@ -47,10 +45,12 @@ class ArraysSource(SourceBase):
                 sampler = Sampler(options, t)
             if sampler.ended(t):
                 return
-            checked = _checked(array, position, options.color)
+            checked = check_picture(array, options.color, f"item {position}")
             if not sampler.wants(t):
                 continue
-            image = _bgr(checked, options.color)
+            image = to_bgr(checked, options.color)
+            if image is checked:
+                image = checked.copy()
             height, width = image.shape[:2]
             if (width, height) != (self._info.width, self._info.height):
                 self._info = SourceInfo("arrays", "arrays", width, height)
@@ -66,23 +66,37 @@ def _timed(item: Any, position: int, fps: float) -> tuple[float, Any]:
     return float(t), item[1]
 
 
-def _checked(array: Any, position: int, color: str) -> NDArray[np.uint8]:
-    if not isinstance(array, np.ndarray):
-        raise UsageError(f"item {position}: {type(array).__name__} is no NumPy array")
-    channels = (1,) if color == "gray" else (1, 3)
-    right_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in channels)
-    if array.dtype != np.uint8 or not right_shape or not array.size:
-        wanted = "HxW" if color == "gray" else "HxWx3 or HxW"
+def is_one_picture(value: Any) -> bool:
+    """Whether an array is a picture [h, w], [h, w, 1] or [h, w, 3] rather than several."""
+    return isinstance(value, np.ndarray) and (
+        value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (1, 3))
+    )
+
+
+def check_picture(value: Any, color: Color, what: str) -> NDArray[np.uint8]:
+    """UsageError, beginning with `what`, unless `value` is a picture as `color` says."""
+    if not isinstance(value, np.ndarray):
         raise UsageError(
-            f"item {position}: shape {array.shape}, dtype {array.dtype}; give uint8 {wanted}"
+            f"{what} is a {type(value).__name__}; give a NumPy array, uint8 [h, w, 3] or [h, w]"
         )
-    return array
+    gray = value.ndim == 2 or (value.ndim == 3 and value.shape[2] == 1)
+    if not value.size or not (gray or (is_one_picture(value) and color != "gray")):
+        wanted = "[h, w]" if color == "gray" else "[h, w, 3] or [h, w]"
+        raise UsageError(
+            f"{what} has shape {value.shape}, dtype {value.dtype}; color {color!r} needs"
+            f" uint8 {wanted}, not empty"
+        )
+    if value.dtype != np.uint8:
+        remedy = "(frame * 255).astype('uint8') if it is 0..1" if value.dtype.kind == "f" else ""
+        raise UsageError(
+            f"{what} has dtype {value.dtype}, shape {value.shape}; uint8 0..255 is needed:"
+            f" {remedy or 'scale it to 0..255 and convert it'}"
+        )
+    return value
 
 
-def _bgr(array: NDArray[np.uint8], color: str) -> NDArray[np.uint8]:
-    """A contiguous copy, HxWx3 BGR."""
-    if array.ndim == 2:
-        array = array[:, :, np.newaxis]
-    if array.shape[2] == 1:
-        return np.repeat(array, 3, axis=2)
-    return np.array(array[:, :, ::-1] if color == "rgb" else array, order="C")
+def to_bgr(picture: NDArray[np.uint8], color: Color) -> NDArray[np.uint8]:
+    """A checked picture as contiguous [h, w, 3] BGR; the same array where it is that already."""
+    if picture.ndim == 2 or picture.shape[2] == 1:
+        return np.repeat(picture.reshape(*picture.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(picture[:, :, ::-1] if color == "rgb" else picture)

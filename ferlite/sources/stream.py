@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from urllib.parse import SplitResult, urlsplit
 
 from ferlite.errors import UsageError
 from ferlite.sources.base import Source, SourceOptions
@@ -32,10 +33,10 @@ def open_stream(url: str, options: SourceOptions | None = None) -> Source:
     Raises UsageError for another kind of URL, SourceError when it cannot be opened.
     """
     options = options or SourceOptions()
-    scheme = urlsplit(url).scheme.lower()
-    if scheme not in SCHEMES:
-        raise UsageError(f"{url}: cannot open {scheme}://; give one of {', '.join(SCHEMES)}")
     name = public_name(url)
+    scheme = split_url(url).scheme.lower()
+    if scheme not in SCHEMES:
+        raise UsageError(f"{name}: cannot open {scheme}://; give one of {', '.join(SCHEMES)}")
     av_options = _AV_OPTIONS.get(scheme, {})
     if scheme in ("http", "https"):
         with open_container(
@@ -55,6 +56,16 @@ def open_stream(url: str, options: SourceOptions | None = None) -> Source:
 
 
 def public_name(url: str) -> str:
-    """The URL without user and password."""
-    parts = urlsplit(url)
+    """The URL without user and password; UsageError when it is none."""
+    parts = split_url(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def split_url(url: str) -> SplitResult:
+    """`urllib.parse.urlsplit`, with a UsageError for what it cannot split."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # Not its message: it may quote user and password.
+        shown = " ".join(re.sub(r"//.*@", "//", url).split())
+        raise UsageError(f"{shown}: no valid URL; check how its host is written") from None

@@ -24,6 +24,9 @@ from ferlite.types import Color, Detections, Emotion, Face, Frame, FrameResult
 
 VERSIONED = ("numpy", "onnxruntime", "opencv-python-headless", "av")
 
+# Of the frames under way: 20 of 1080p, which the queues never hold, but one of 48 megapixels.
+PIXEL_BYTES = 2**27
+
 Probabilities = NDArray[np.float32]
 
 
@@ -177,11 +180,18 @@ class Analyzer:
         """Each frame of an opened source with its result, in order; close it when done.
 
         Decoding, detection and classification run on threads of their own. Frames of live sources
-        that come faster than they can be analysed are dropped (`Pipeline.dropped`).
+        that come faster than they can be analysed are dropped (`Pipeline.dropped`). A caller's
+        iterator of arrays that blocks keeps its thread after `close`, until it gives an array.
         """
         classify = _Classify(self, self._tracks if tracks else None)
         pipeline: Pipeline[tuple[Frame, FrameResult]] = Pipeline(
-            source, [("detect", self._detect), ("classify", classify)], expendable=_is_live
+            source,
+            [("detect", self._detect), ("classify", classify)],
+            expendable=_is_live,
+            weigh=lambda frame: frame.image.nbytes,
+            limit=PIXEL_BYTES,
+            # Arrays come from the caller's iterator.
+            stubborn=lambda: source.info.kind == "arrays",
         )
         self._seconds = pipeline.seconds
         return pipeline

@@ -4,11 +4,13 @@
 
 Decoding, detection and classification overlap because all of them release the GIL. A queue holds
 few items, so memory does not grow with the length of the source: a fast stage waits for a slow one.
+Where items may be heavy, such as pictures of 50 megapixels, their weight is bounded as well.
 A live source must not wait; there the first queue keeps the newest items and drops the others.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -21,16 +23,49 @@ Stage = tuple[str, Callable[[Any], Any]]
 
 READ = "read"  # the name under which the source's seconds are counted
 
+# How long `close` waits for a source that nothing can interrupt, seconds.
+PATIENCE_S = 1.0
+
 
 class _EndError(Exception):
     """The writer of a queue has finished and all its items are taken."""
 
 
+class _Intake:
+    """Whether the source is read on: until it is stopped, and while there is room."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._held = 0.0
+        self._changed = threading.Condition()
+        self.stopped = False
+
+    def wait(self) -> bool:
+        """Wait for room; False when the source is to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopped or self._held < self._limit)
+            return not self.stopped
+
+    def add(self, weight: float) -> None:
+        """An item came in, or with a negative weight went out."""
+        with self._changed:
+            self._held += weight
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+
+
 class _Queue:
-    """A bounded queue with an end, an error at its end, and a reader that may leave."""
+    """A bounded queue with an end, an error at its end, and a reader that may leave.
+
+    Each item comes with its weight.
+    """
 
     def __init__(self, depth: int, expendable: Callable[[Any], bool] | None = None) -> None:
-        self._items: deque[Any] = deque()
+        self._items: deque[tuple[Any, float]] = deque()
         self._depth = depth
         self._expendable = expendable
         self._changed = threading.Condition()
@@ -39,7 +74,7 @@ class _Queue:
         self.error: BaseException | None = None
         self.dropped = 0
 
-    def put(self, item: Any) -> bool:
+    def put(self, item: Any, weight: float) -> bool:
         """Wait for room and add an item; False when the reader has left."""
         with self._changed:
             while len(self._items) >= self._depth and not self._abandoned:
@@ -47,21 +82,21 @@ class _Queue:
                     self._changed.wait()
             if self._abandoned:
                 return False
-            self._items.append(item)
+            self._items.append((item, weight))
             self._changed.notify_all()
             return True
 
     def _drop_for(self, item: Any) -> bool:
         """Make room for an item that cannot wait, by the oldest that may be dropped."""
         if self._expendable is not None and self._expendable(item):
-            for place, waiting in enumerate(self._items):
+            for place, (waiting, _) in enumerate(self._items):
                 if self._expendable(waiting):
                     del self._items[place]
                     self.dropped += 1
                     return True
         return False
 
-    def get(self) -> Any:
+    def get(self) -> tuple[Any, float]:
         """Wait for an item; at the end raise the writer's error, or `_EndError`."""
         with self._changed:
             while not self._items:
@@ -96,12 +131,19 @@ class Pipeline(Generic[T]):
     depth: items in each queue.
     expendable: of two items for which this is true, the newer one replaces the older one where it
         would have to wait, as frames of a camera must.
+    weigh, limit: the weight of an item, and of all that are under way; the source is read on when
+        they weigh less than the limit, so that they never exceed it by more than one item.
+        Expendable items weigh nothing: they do not wait.
+    stubborn: whether the source may be inside something that `close` cannot interrupt. Default: it
+        is an iterator, or has no `close()`.
 
     An exception of the source or a stage reaches the consumer, with its traceback, after the
     results of all items before it. `stop` ends the source and lets what was read come out: an
     interrupt (Ctrl-C) inside `next()` leaves the pipeline usable, so the consumer may stop it and
     go on iterating. `close`, leaving the `with` block, or losing the last reference drop what
-    is under way and end the threads.
+    is under way and end the threads. For a stubborn source they wait PATIENCE_S at most: the thread
+    that is inside it then ends, unseen, when the source gives its next item, or with the program.
+    After `stop` the end comes only with that item.
     """
 
     def __init__(
@@ -111,12 +153,20 @@ class Pipeline(Generic[T]):
         *,
         depth: int = 2,
         expendable: Callable[[Any], bool] | None = None,
+        weigh: Callable[[Any], float] | None = None,
+        limit: float = math.inf,
+        stubborn: Callable[[], bool] | None = None,
     ) -> None:
         if depth < 1:
             raise ValueError(f"depth is {depth}; a queue holds at least 1 item")
         self.seconds: dict[str, float] = {READ: 0.0} | {name: 0.0 for name, _ in stages}
         self._source = source
-        self._stopping = threading.Event()
+        self._stubborn = stubborn or (lambda: not _closable(source))
+        self._intake = _Intake(limit)
+
+        def weight(item: Any) -> float:
+            return 0.0 if weigh is None or (expendable and expendable(item)) else weigh(item)
+
         queues = [_Queue(depth, expendable), *(_Queue(depth) for _ in stages)]
         self._first, self._last = queues[0], queues[-1]
         self._queues = queues
@@ -125,7 +175,7 @@ class Pipeline(Generic[T]):
         self._threads = [
             threading.Thread(
                 target=_read,
-                args=(source, queues[0], self._stopping, self.seconds),
+                args=(source, weight, queues[0], self._intake, self.seconds),
                 name=f"ferlite-{READ}",
                 daemon=True,
             )
@@ -152,7 +202,8 @@ class Pipeline(Generic[T]):
 
     def __next__(self) -> T:
         try:
-            item: T = self._last.get()
+            item: T
+            item, weight = self._last.get()
         except _EndError:
             self._join()
             raise StopIteration from None
@@ -161,16 +212,17 @@ class Pipeline(Generic[T]):
             if error is self._last.error:
                 self.close()
             raise
+        self._intake.add(-weight)
         return item
 
     def stop(self) -> None:
         """End the source; the results of what was read can still be taken."""
-        self._stopping.set()
+        self._intake.stop()
         self._close_source()
 
     def close(self) -> None:
         """End all threads and drop what is under way; may be called again."""
-        self._stopping.set()
+        self._intake.stop()
         for queue in self._queues:
             queue.abandon()
         self._close_source()
@@ -190,28 +242,39 @@ class Pipeline(Generic[T]):
     def __del__(self) -> None:
         # Not joined: this may run on any thread, one of the pipeline's own among them.
         if hasattr(self, "_queues"):
-            self._stopping.set()
+            self._intake.stop()
             for queue in self._queues:
                 queue.abandon()
 
     def _close_source(self) -> None:
         # Unblocks a camera or stream that waits for its next frame.
-        close = getattr(self._source, "close", None)
-        if close is not None and not isinstance(self._source, Iterator):
-            close()
+        if _closable(self._source):
+            self._source.close()  # type: ignore[attr-defined]
 
     def _join(self) -> None:
-        for thread in self._threads:
+        reading, *working = self._threads
+        for thread in working:
             if thread is not threading.current_thread():
                 thread.join()
+        if reading is not threading.current_thread():
+            reading.join(PATIENCE_S if self._stubborn() else None)
+
+
+def _closable(source: Iterable[Any]) -> bool:
+    # A generator has close(), which another thread may not call while it runs.
+    return hasattr(source, "close") and not isinstance(source, Iterator)
 
 
 def _read(
-    source: Iterable[Any], queue: _Queue, stopping: threading.Event, seconds: dict[str, float]
+    source: Iterable[Any],
+    weight: Callable[[Any], float],
+    queue: _Queue,
+    intake: _Intake,
+    seconds: dict[str, float],
 ) -> None:
     try:
         items = iter(source)
-        while not stopping.is_set():
+        while intake.wait():
             start = time.perf_counter()
             try:
                 item = next(items)
@@ -219,12 +282,14 @@ def _read(
                 break
             finally:
                 seconds[READ] += time.perf_counter() - start
-            if not queue.put(item):
+            heavy = weight(item)
+            intake.add(heavy)
+            if not queue.put(item, heavy):
                 break
             del item
     except BaseException as error:
         # A source closed in the middle of a read may complain; it was asked to end.
-        queue.finish(None if stopping.is_set() else error)
+        queue.finish(None if intake.stopped else error)
     else:
         queue.finish()
 
@@ -238,14 +303,14 @@ def _work(
 ) -> None:
     try:
         while True:
-            item = source.get()
+            item, weight = source.get()
             start = time.perf_counter()
             try:
                 result = function(item)
             finally:
                 seconds[name] += time.perf_counter() - start
             del item
-            if not target.put(result):
+            if not target.put(result, weight):
                 break
             del result
     except _EndError:

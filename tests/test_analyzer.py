@@ -369,6 +369,50 @@ def test_leaving_a_stream_ends_its_threads(analyzer: Analyzer, scene: Image) -> 
     assert not [name for name in names if name.startswith("ferlite-")]
 
 
+def test_leaving_a_stream_of_a_generator_that_blocks(analyzer: Analyzer, scene: Image) -> None:
+    release = threading.Event()
+
+    def blocking() -> Iterator[Image]:
+        yield scene
+        release.wait(30)
+
+    results = analyzer.stream(blocking())
+    next(results)
+    began = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 10
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "ferlite-read":
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def test_few_large_pictures_are_held_at_once(folder: Path) -> None:
+    class Quick:
+        name = "quick"
+        models: tuple[dict[str, str], ...] = ()
+
+        def detect(self, image: Image) -> Detections:
+            return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+    class Stills(Scripted):
+        given = 0
+
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in self._frames:
+                self.given += 1
+                yield frame
+
+    image = np.zeros((6000, 8000, 3), np.uint8)  # zeros take no memory until written
+    info = SourceInfo("a.jpg", "image")
+    source = Stills([Frame(info, 0, 0.0, image)] * 8)
+    with Analyzer(Quick(), folder).frames(source) as results:
+        for taken, _ in enumerate(results, 1):
+            time.sleep(0.02)
+            assert source.given <= taken + 1
+
+
 def test_frames_gives_the_pictures_too(analyzer: Analyzer, scene: Image) -> None:
     with open_source([scene] * 3, SourceOptions()) as source, analyzer.frames(source) as frames:
         for frame, result in frames:

@@ -333,3 +333,68 @@ def test_memory_does_not_grow_with_the_source() -> None:
         most = max(most, len(alive))
         del item
     assert most <= 3 * 2 + 3 + 4
+
+
+@pytest.mark.parametrize(("weight", "under_way"), [(250, 1), (60, 2), (1, 8)])
+def test_heavy_items_hold_the_source_back(weight: int, under_way: int) -> None:
+    source = Endless()
+    stages = [("a", lambda item: item), ("b", lambda item: item)]
+    pipeline: Pipeline[int]
+    with Pipeline(source, stages, weigh=lambda item: weight, limit=100) as pipeline:
+        for taken in range(1, 11):
+            next(pipeline)
+            # `given` is one behind: an item counts when the next one is asked for.
+            wait_until(lambda taken=taken: source.given >= taken + under_way - 1)  # type: ignore[misc]
+            time.sleep(0.01)
+            if weight > 1:
+                assert source.given == taken + under_way - 1
+
+
+def test_closing_while_the_source_waits_for_room() -> None:
+    source = Endless()
+    pipeline: Pipeline[int] = Pipeline(source, [], weigh=lambda item: 10, limit=10)
+    wait_until(lambda: source.given == 0 and len(pipeline._last._items) == 1)
+    pipeline.close()
+    assert ferlite_threads() == []
+
+
+def test_live_items_weigh_nothing() -> None:
+    release = threading.Event()
+    source = Endless()
+    pipeline: Pipeline[bool] = Pipeline(
+        source,
+        [("stuck", lambda item: release.wait(20))],
+        expendable=lambda item: True,
+        weigh=lambda item: 10,
+        limit=10,
+    )
+    wait_until(lambda: source.given > 100)
+    release.set()
+    pipeline.close()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_closing_does_not_wait_for_a_generator_that_blocks(wrapped: bool) -> None:
+    release = threading.Event()
+
+    def blocking() -> Iterator[int]:
+        yield 1
+        release.wait(30)
+        yield 2
+
+    class Closable:
+        def __iter__(self) -> Iterator[int]:
+            return blocking()
+
+        def close(self) -> None:
+            pass
+
+    pipeline: Pipeline[int] = (
+        Pipeline(Closable(), [], stubborn=lambda: True) if wrapped else Pipeline(blocking(), [])
+    )
+    assert next(pipeline) == 1
+    began = time.monotonic()
+    pipeline.close()
+    assert time.monotonic() - began < 10
+    assert ferlite_threads() == ["ferlite-read"]
+    release.set()  # the fixture sees that the thread then ends

@@ -173,7 +173,8 @@ class Analyzer:
 
     def _stream(self, source: Source, tracks: bool) -> Iterator[FrameResult]:
         with source, self.frames(source, tracks=tracks) as results:
-            for _, result in results:
+            for frame, result in results:
+                del frame  # not held while the caller is busy
                 yield result
 
     def frames(self, source: Source, *, tracks: bool = True) -> Pipeline[tuple[Frame, FrameResult]]:

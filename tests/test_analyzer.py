@@ -413,6 +413,25 @@ def test_few_large_pictures_are_held_at_once(folder: Path) -> None:
             assert source.given <= taken + 1
 
 
+def test_a_stream_holds_no_picture_whose_result_it_gave(analyzer: Analyzer) -> None:
+    import weakref
+
+    info, seen = SourceInfo("a.mp4", "video"), []
+
+    class Fleeting(Scripted):
+        def __iter__(self) -> Iterator[Frame]:
+            for index in range(12):
+                frame = Frame(info, index, index / 25, np.zeros((64, 64, 3), np.uint8))
+                seen.append(weakref.ref(frame.image))
+                yield frame
+                del frame
+
+    frames = Fleeting([Frame(info, 0, 0.0, np.zeros((64, 64, 3), np.uint8))])
+    for number, _ in enumerate(analyzer.stream(frames)):
+        time.sleep(0.02)
+        assert seen[number]() is None
+
+
 def test_frames_gives_the_pictures_too(analyzer: Analyzer, scene: Image) -> None:
     with open_source([scene] * 3, SourceOptions()) as source, analyzer.frames(source) as frames:
         for frame, result in frames:

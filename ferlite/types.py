@@ -7,7 +7,7 @@ of the frame as shown, landmarks (x, y) in the same pixels. Times are seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class SourceInfo:
     frames: expected number of frames that will be yielded, or None when unknown.
     fps: average frame rate, or None when unknown.
     duration_s: expected length, or None when unknown.
+    location: what to open to read it a second time, where that is not `name`: a URL with user and
+        password, which are kept out of `name`. Never in records, messages or the repr.
     """
 
     name: str
@@ -39,6 +41,7 @@ class SourceInfo:
     frames: int | None = None
     fps: float | None = None
     duration_s: float | None = None
+    location: str | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

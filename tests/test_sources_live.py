@@ -261,3 +261,15 @@ def test_a_file_called_like_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert frame.source.kind == "image"
     with pytest.raises(SourceError, match="no such camera"):
         open_source(7)
+
+
+def test_a_password_is_in_the_location_alone(tmp_path: Path) -> None:
+    write_clip(tmp_path / "web.mp4", 3, options={"movflags": "faststart"})
+    with http_server(tmp_path) as base:
+        url = base.replace("//", "//me:secret@") + "/web.mp4"
+        with open_source(url, QUICK) as source:
+            infos = [source.info, *(frame.source for frame in source)]
+    assert {info.location for info in infos} == {url}
+    assert {info.name for info in infos} == {f"{base}/web.mp4"}
+    assert "secret" not in repr(infos)
+    assert open_source(write_clip(tmp_path / "clip.mp4", 3)).info.location is None

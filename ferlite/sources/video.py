@@ -57,7 +57,9 @@ class VideoSource(SourceBase):
         location: str | None = None,
         av_options: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(SourceInfo(str(path), "video"), options or SourceOptions())
+        super().__init__(
+            SourceInfo(str(path), "video", location=location), options or SourceOptions()
+        )
         # The prefix keeps FFmpeg from taking a colon in a file name for a protocol.
         self._location = location or f"file:{path}"
         self._av_options = av_options
@@ -118,10 +120,11 @@ class VideoSource(SourceBase):
                     break
         except av.FFmpegError:
             pass  # iterating reports the damage, with the frames that can be read around it
+        location = self._info.location
         if kind == "image":
-            return SourceInfo(name, kind, width, height, frames=1)
+            return SourceInfo(name, kind, width, height, frames=1, location=location)
         frames, duration_s = expected(options, stream.frames or None, fps, duration_s)
-        return SourceInfo(name, kind, width, height, frames, fps, duration_s)
+        return SourceInfo(name, kind, width, height, frames, fps, duration_s, location)
 
     def _frames(self, reading: _Reading, sampler: Sampler) -> Iterator[Frame]:
         import av

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import pty
 import re
@@ -18,9 +19,9 @@ from click.testing import CliRunner, Result
 from command import ferlite_command, records_of, start
 from numpy.typing import NDArray
 
+from ferlite import sinks, sources
 from ferlite.cli import main
-from ferlite.cli.detect import SAVE
-from ferlite.sinks import SINKS
+from ferlite.sinks import open_sinks
 
 
 @pytest.fixture
@@ -92,8 +93,59 @@ def test_save_chooses(detect: Any, clip: Path, tmp_path: Path) -> None:
     assert names(tmp_path / "ferlite-output") == ["results.csv", "summary.json"]
 
 
-def test_save_offers_every_sink() -> None:
-    assert set(SAVE) == set(SINKS)
+def test_a_source_in_the_output_folder_is_not_written_over(
+    detect: Any, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for path in (tmp_path / "a" / "x.mkv", tmp_path / "b" / "x.mp4"):
+        path.write_bytes(clip.read_bytes())
+    for _ in range(2):
+        assert detect("a/x.mkv", "b/x.mp4", "-o", "b", "--save", "video", "--every", 50)
+        assert (tmp_path / "b" / "x.mp4").read_bytes() == clip.read_bytes()
+    # Of the first source again x-2.mp4; beside the second nothing at all is replaced.
+    assert names(tmp_path / "b") == ["x-2.mp4", "x-3.mp4", "x-4.mp4", "x.mp4"]
+
+
+def test_two_runs_into_one_folder(detect: Any, clip: Path, tmp_path: Path) -> None:
+    (other,) = open_sinks(tmp_path / "out", ["jsonl"])
+    result = detect(clip, "-o", "out", "--every", 50)
+    other.abort()
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith(
+        "another run is writing here; choose another folder (-o)"
+    )
+
+
+def test_only_what_was_written_is_told(detect: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    result = detect("broken.jpg", "-o", "out")
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last == "written to out: results.jsonl, results.csv, summary.json"
+
+
+def test_options_reach_the_source_and_the_encoder(
+    detect: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, seconds = [], []
+    video, options = sinks.AnnotatedVideo, sources.SourceOptions
+
+    def noted_video(folder: Path, count: int) -> Any:
+        threads.append(count)
+        return video(folder, count)
+
+    def noted_options(**given: Any) -> Any:
+        seconds.append(given["reconnect_s"])
+        return options(**given)
+
+    monkeypatch.setattr(sinks, "AnnotatedVideo", noted_video)
+    monkeypatch.setattr(sources, "SourceOptions", noted_options)
+    assert detect(clip, "--duration", 0.1, "--threads", 1, "-o", "o").exit_code == 0
+    assert summary_of(tmp_path / "o")["options"]["reconnect_s"] is None
+    assert detect(clip, "--duration", 0.1, "--reconnect", 3, "-o", "o").exit_code == 0
+    assert threads == [1, 0]
+    assert seconds == [math.inf, 3]
 
 
 def test_pictures_of_a_folder(

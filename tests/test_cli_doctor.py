@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from ferlite import bundles, session
 from ferlite.cli import checks, main
+from ferlite.sources import camera
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +171,9 @@ def test_a_raspberry_pi_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "glob", lambda self, pattern: [Path("/dev/null"), Path("/nowhere")])
+    found = [("/dev/null", "A Camera"), ("/nowhere", "")]
+    monkeypatch.setattr(camera, "devices", lambda: found)
     good, bad = checks._cameras()
     assert (good.state, bad.state) == ("ok", "missing")
+    assert good.detail == "/dev/null A Camera"
     assert "video" in bad.remedy

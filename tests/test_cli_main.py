@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from importlib import import_module
 
 import click
@@ -105,33 +106,63 @@ def test_every_command_has_help_with_examples(name: str) -> None:
 def test_unknown_command_is_usage() -> None:
     result = CliRunner().invoke(main, ["detekt"])
     assert result.exit_code == 2
-    assert "No such command 'detekt'" in result.stderr
+    assert result.stderr == "error: No such command 'detekt'; see `ferlite --help`\n"
 
 
-def test_a_signal_waits_for_the_end_of_a_held_block() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--colour"], "error: No such option '--colour'; see `ferlite --help`"),
+        (["detect"], "error: Missing argument 'SOURCE...'; see `ferlite detect --help`"),
+        (["models", "show"], "error: Missing argument 'NAME'; see `ferlite models show --help`"),
+        (["demo", "-o", ""], "-o' / '--output': it is empty; give a name or path"),
+        (["demo", "--model", ""], "'--model': it is empty"),
+        (["doctor", "-o", " "], "'--output': it is empty"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], line: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert line.replace(":", "").lower() in result.stderr.replace(":", "").lower()
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_group_without_a_command_shows_its_help() -> None:
+    for arguments in ([], ["models"]):
+        assert "Commands" in CliRunner().invoke(main, arguments).output
+
+
+def test_the_first_signal_stops_and_the_second_is_raised() -> None:
+    stopped = threading.Event()
     steps = []
-    with pytest.raises(Interrupted) as caught, Signals() as signals, signals.held():
+    with pytest.raises(Interrupted) as caught, Signals(stopped.set) as signals:
+        assert signals.received is None
         signal.raise_signal(signal.SIGTERM)
-        steps.append("whole")
-    assert steps == ["whole"]
-    assert caught.value.signum == signal.SIGTERM
-
-
-def test_a_signal_elsewhere_is_raised_at_once() -> None:
-    with pytest.raises(Interrupted), Signals():
+        assert signals.received == signal.SIGTERM
+        assert stopped.wait(10)
+        steps.append("went on")
         signal.raise_signal(signal.SIGINT)
         pytest.fail("not reached")
+    assert steps == ["went on"]
+    assert caught.value.signum == signal.SIGINT
 
 
-def test_a_second_signal_does_not_wait() -> None:
-    with pytest.raises(Interrupted), Signals() as signals, signals.held():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        pytest.fail("not reached")
+def test_a_signal_while_the_lock_that_stop_needs_is_held() -> None:
+    lock, stopped = threading.Lock(), threading.Event()
+
+    def stop() -> None:
+        with lock:
+            stopped.set()
+
+    with Signals(stop):
+        with lock:
+            signal.raise_signal(signal.SIGINT)
+        assert stopped.wait(10)
 
 
 def test_handlers_are_given_back() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with Signals():
+    with Signals(lambda: None):
         assert signal.getsignal(signal.SIGTERM) != before[1]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

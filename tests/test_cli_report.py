@@ -11,7 +11,7 @@ from sink_records import make_face, make_frame
 
 from ferlite.cli.progress import MAX_FAILURES_PER_SOURCE, Progress
 from ferlite.cli.report import MAX_ROWS, report, shares_text
-from ferlite.sinks import Summary
+from ferlite.sinks import Summary, open_sinks
 from ferlite.types import SourceInfo
 
 
@@ -84,15 +84,17 @@ def test_no_face_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue().startswith("0 frames, 0 faces")
 
 
-def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    save = ("video", "images", "jsonl", "csv", "summary")
-    report(summary_of({"a.mp4": [1, 2]}).to_dict(), Path("out"), save)
+def test_plain_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    sinks = open_sinks(tmp_path, ["jsonl", "csv", "summary"])
+    sinks[0].finish()
+    sinks[1].abort()
+    report(summary_of({"a.mp4": [1, 2]}).to_dict(), Path("out"), sinks)
     shown = capsys.readouterr()
     assert shown.out == ""
     first, second = shown.err.splitlines()
     assert first.startswith("2 frames, 2 faces, 2 tracks, ")
     assert ": happiness 72 %, " in first
-    assert second == ("written to out: annotated video, results.jsonl, results.csv, summary.json")
+    assert second == ("written to out: results.jsonl, results.csv.part")
 
 
 def test_one_is_not_plural(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,15 @@ from ferlite.cli.progress import Progress
 from ferlite.cli.run import run
 from ferlite.demo.clip import DemoSource
 from ferlite.errors import SinkError
+from ferlite.pipeline import Pipeline
 from ferlite.sinks import ReaderGone, Summary
 from ferlite.types import Frame, FrameResult, SourceInfo
 
 
 class Diary:
     """A sink that notes its calls, and does something of the test's choice at one of them."""
+
+    written = ""
 
     def __init__(self, at: str = "", action: Callable[[], None] = lambda: None) -> None:
         self.calls: list[str] = []
@@ -111,6 +115,15 @@ def test_a_signal_ends_the_run_after_what_was_decoded(analyzer: Analyzer) -> Non
     assert first.calls[-1] == "finish"
 
 
+def test_a_signal_while_finishing_costs_nothing(analyzer: Analyzer) -> None:
+    """The records are complete by then: they stay, and the exit status tells of the signal."""
+    first = Diary("finish", lambda: signal.raise_signal(signal.SIGINT))
+    second = Diary()
+    with pytest.raises(Interrupted):
+        run_demo(analyzer, first, second, still=True)
+    assert first.calls == second.calls == ["begin demo", "write 0", "finish"]
+
+
 def test_a_second_signal_while_finishing_aborts(analyzer: Analyzer) -> None:
     first = Diary("write 1", lambda: signal.raise_signal(signal.SIGINT))
     second = Diary("finish", lambda: signal.raise_signal(signal.SIGINT))
@@ -118,3 +131,24 @@ def test_a_second_signal_while_finishing_aborts(analyzer: Analyzer) -> None:
         run_demo(analyzer, first, second)
     assert first.calls[-2:] == ["finish", "abort"]
     assert second.calls[-2:] == ["finish", "abort"]
+
+
+def test_a_signal_between_two_frames_loses_none(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes as the pipeline hands out a frame: that frame is written all the same."""
+    take = Pipeline.__next__
+
+    def signalled(self: Pipeline[Any]) -> Any:
+        item = take(self)
+        if item[0].index == 2:
+            signal.raise_signal(signal.SIGINT)
+        return item
+
+    monkeypatch.setattr(Pipeline, "__next__", signalled)
+    first = Diary()
+    with pytest.raises(Interrupted):
+        run_demo(analyzer, first, Diary())
+    writes = [call for call in first.calls if call.startswith("write")]
+    assert writes == [f"write {index}" for index in range(len(writes))]
+    assert 3 <= len(writes) < 20

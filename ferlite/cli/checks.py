@@ -1,4 +1,4 @@
-"""What `ferlite doctor` looks at. Each tries the real thing and says what to do if it fails."""
+"""What `ferlite doctor` looks at, and what to do where something is missing or broken."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ _FEATURES = (
     ["sse4_1", "fma", "avx", "avx2", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8"],
     ["asimd", "neon", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"],
 )
+
+# ferlite is installed from its source.
+_REINSTALL = "in a clone of ferlite: pip install --force-reinstall ."
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def _guarded(check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     except Exception as error:
         name = check.__name__.strip("_")
         detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        remedy = "" if isinstance(error, FerliteError) else "pip install --force-reinstall ferlite"
+        remedy = "" if isinstance(error, FerliteError) else _REINSTALL
         yield Check(name, "broken", detail, remedy)
 
 
@@ -157,7 +160,7 @@ def _kernels() -> Iterator[Check]:
         "c++ kernels",
         "ok" if exact else "broken",
         f"portable build for {platform.machine()}" + ("" if exact else ", but its crops are wrong"),
-        "" if exact else "pip install --force-reinstall --no-binary ferlite ferlite",
+        "" if exact else _REINSTALL,
     )
 
 
@@ -257,20 +260,22 @@ def _codecs() -> Iterator[Check]:
 
 
 def _cameras() -> Iterator[Check]:
-    devices = sorted(Path("/dev").glob("video*"))
-    if not devices:
+    from ferlite.sources.camera import devices
+
+    found = devices()
+    if not found:
         remedy = "plug one in, or pass it to the container (--device /dev/video0)"
         yield Check("cameras", "missing", "no /dev/video*", remedy)
-    for device in devices:
+    for device, name in found:
         if os.access(device, os.R_OK | os.W_OK):
-            yield Check("camera", "ok", str(device))
+            yield Check("camera", "ok", f"{device} {name}".strip())
         else:
             remedy = "sudo usermod -aG video $USER, then log in again"
             yield Check("camera", "missing", f"{device}: no permission", remedy)
 
 
 def _folders(output: Path) -> Iterator[Check]:
-    from ferlite.cli.folder import writable
+    from ferlite.sinks.folder import writable
 
     try:
         writable(output)

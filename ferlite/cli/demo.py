@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ferlite.cli.params import Name
+
 
 @click.command(
     epilog="""\b
@@ -18,7 +20,7 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Name(path_type=Path),
     default=Path("ferlite-demo"),
     show_default=True,
     metavar="DIR",
@@ -27,6 +29,7 @@ Examples:
 @click.option("--picture", is_flag=True, help="One picture instead of the clip.")
 @click.option(
     "--model",
+    type=Name(),
     default="emotion",
     show_default=True,
     metavar="NAME|DIR|FILE.onnx",
@@ -39,12 +42,12 @@ def demo(output: Path, picture: bool, model: str) -> None:
     drifting over a background. One is away for a moment and has the same track afterwards.
     """
     from ferlite.analyzer import Analyzer
-    from ferlite.cli.folder import writable
     from ferlite.cli.progress import Progress
     from ferlite.cli.report import report
     from ferlite.cli.run import run
     from ferlite.demo.clip import DemoSource
     from ferlite.sinks import Summary, open_sinks
+    from ferlite.sinks.folder import writable
 
     writable(output)
     # The portraits are large; a search for small faces would take most of the time.
@@ -54,5 +57,5 @@ def demo(output: Path, picture: bool, model: str) -> None:
     summary = next(sink for sink in sinks if isinstance(sink, Summary))
     with DemoSource(still=picture) as source:
         run(analyzer, source, sinks, summary, Progress(source.items), {})
-    report(summary.to_dict(), output, save)
+    report(summary.to_dict(), output, sinks)
     click.echo(f"look at {output / ('demo.jpg' if picture else 'demo.mp4')}", err=True)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
 
+from ferlite.cli.params import Name
+from ferlite.sinks import SINKS
+
 DEFAULT_FOLDER = Path("ferlite-output")
-# In the order in which they are finished: the summary last, as it tells of the others.
-SAVE = ("video", "images", "jsonl", "csv", "summary")
 
 
 def _save(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     if value is None:
         return None
     names = [name.strip() for name in value.split(",") if name.strip()]
-    unknown = [name for name in names if name not in SAVE]
+    unknown = [name for name in names if name not in SINKS]
     if unknown or not names:
         wrong = ", ".join(map(repr, unknown)) or "an empty list"
-        raise click.BadParameter(f"{wrong}; choose from {', '.join(SAVE)}")
-    return tuple(name for name in SAVE if name in names)
+        raise click.BadParameter(f"{wrong}; choose from {', '.join(SINKS)}")
+    return tuple(name for name in SINKS if name in names)
 
 
 @click.command(
@@ -44,15 +46,16 @@ Ctrl-C and SIGTERM end the run early; what was read until then is complete.
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Name(path_type=Path),
     metavar="DIR",
-    help=f"Folder for the results; made if need be.  [default: {DEFAULT_FOLDER}]",
+    help="Folder for the results, made if need be. What an earlier run wrote there is replaced, no"
+    f" other file is: an annotated video gets another name then.  [default: {DEFAULT_FOLDER}]",
 )
 @click.option(
     "--save",
     callback=_save,
     metavar="LIST",
-    help=f"What to write: any of {','.join(SAVE)}.  [default: all that fit the source]",
+    help=f"What to write: any of {','.join(SINKS)}.  [default: all that fit the source]",
 )
 @click.option(
     "--stdout",
@@ -62,6 +65,7 @@ Ctrl-C and SIGTERM end the run early; what was read until then is complete.
 )
 @click.option(
     "--detector",
+    type=Name(),
     default="haar",
     show_default=True,
     metavar="haar|PATH.onnx",
@@ -69,6 +73,7 @@ Ctrl-C and SIGTERM end the run early; what was read until then is complete.
 )
 @click.option(
     "--model",
+    type=Name(),
     default="emotion",
     show_default=True,
     metavar="NAME|DIR|FILE.onnx",
@@ -90,9 +95,10 @@ Ctrl-C and SIGTERM end the run early; what was read until then is complete.
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 256),
     default=0,
-    help="For the networks; 0 for the physical cores, at most 4.  [default: 0]",
+    help="For the networks (0: the physical cores, at most 4) and the encoder of annotated video"
+    " (0: all cores).  [default: 0]",
 )
 @click.option(
     "--every",
@@ -140,6 +146,14 @@ Ctrl-C and SIGTERM end the run early; what was read until then is complete.
     metavar="SECONDS",
     help="Time constant over which a face's emotions are averaged; 0 for none.",
 )
+@click.option(
+    "--reconnect",
+    type=click.FloatRange(min=0),
+    default=math.inf,
+    metavar="SECONDS",
+    help="How long to try to get a lost camera or stream back; 0 ends at the first loss."
+    "  [default: for ever]",
+)
 @click.pass_context
 def detect(
     ctx: click.Context,
@@ -159,6 +173,7 @@ def detect(
     start: float,
     duration: float | None,
     smoothing: float,
+    reconnect: float,
 ) -> None:
     """Finds every face in SOURCE and reads its emotions.
 
@@ -168,21 +183,27 @@ def detect(
     summary.json.
     """
     from ferlite.analyzer import Analyzer
-    from ferlite.cli.folder import writable
     from ferlite.cli.progress import Progress
     from ferlite.cli.report import report
     from ferlite.cli.run import run
     from ferlite.sinks import Summary, open_sinks
+    from ferlite.sinks.folder import writable
     from ferlite.sources import SourceOptions, open_source
 
     if save is None:
-        save = () if to_stdout and output is None else SAVE
+        save = () if to_stdout and output is None else SINKS
     folder = (output or DEFAULT_FOLDER) if save else None
 
     # All that can be wrong is found out before anything is written.
     if folder is not None:
         writable(folder)
-    options = SourceOptions(every=every, start_s=start, duration_s=duration, fps_limit=fps_limit)
+    options = SourceOptions(
+        every=every,
+        start_s=start,
+        duration_s=duration,
+        fps_limit=fps_limit,
+        reconnect_s=reconnect,
+    )
     source = open_source(list(sources), options)
     with source:
         analyzer = Analyzer(
@@ -195,7 +216,7 @@ def detect(
             detection_threshold=detection_threshold,
             smoothing_s=smoothing,
         )
-        sinks = open_sinks(folder, save, labels=analyzer.labels, stdout=to_stdout)
+        sinks = open_sinks(folder, save, labels=analyzer.labels, threads=threads, stdout=to_stdout)
         summary = next((sink for sink in sinks if isinstance(sink, Summary)), Summary(Path()))
         facts = {
             "options": {
@@ -210,13 +231,14 @@ def detect(
                 "min_face": min_face,
                 "detection_threshold": detection_threshold,
                 "smoothing_s": smoothing,
+                "reconnect_s": reconnect,  # null: for ever
             }
         }
         progress = Progress(source.items)
         try:
             run(analyzer, source, sinks, summary, progress, facts)
         except KeyboardInterrupt:
-            report(summary.to_dict(), folder, save)
+            report(summary.to_dict(), folder, sinks)
             raise
-    report(summary.to_dict(), folder, save)
+    report(summary.to_dict(), folder, sinks)
     ctx.exit(1 if progress.failed else 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ferlite.cli.checks import Check, run_checks
+from ferlite.cli.params import Name
 
 _COLORS = {"ok": "green", "missing": "yellow", "broken": "red"}
 
@@ -25,7 +26,7 @@ Exit status 1 when something that ferlite needs is broken, else 0.
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Name(path_type=Path),
     default=Path("ferlite-output"),
     show_default=True,
     help="Folder whose writability is tested; nothing is left there.",
@@ -35,7 +36,8 @@ Exit status 1 when something that ferlite needs is broken, else 0.
 def doctor(ctx: click.Context, output: Path, as_json: bool) -> None:
     """Tells what works on this machine: versions, processor, providers, models, codecs, cameras.
 
-    Every line was tried, not looked up; under each that is missing or broken stands what to do.
+    Kernels, providers, models, detectors, codecs and folders are put to work, the rest is looked
+    up; under each line that is missing or broken stands what to do.
     """
     checks = []
     for check in run_checks(output):

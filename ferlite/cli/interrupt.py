@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -18,16 +18,18 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Signals:
-    """While entered, SIGINT and SIGTERM raise Interrupted in the main thread.
+    """While entered, the first SIGINT or SIGTERM calls `stop`; a second one raises Interrupted.
 
-    Inside `with signals.held():` the first one waits for the end of the block, so that a record
-    or a file being closed is whole; a second one means it and is raised at once.
+    The first is never raised, so nothing is lost or cut short by it: whoever reads what `stop` ends
+    comes to that end. `stop` is called on a thread of its own, as the main thread, which handles
+    signals, may hold a lock that `stop` takes.
+
+    received: the first signal, None before.
     """
 
-    def __init__(self) -> None:
-        self._holding = False
-        self._seen = False
-        self._waiting: int | None = None
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self.received: int | None = None
+        self._stop = stop
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -44,20 +46,8 @@ class Signals:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Runs the block whole, then raises what arrived meanwhile."""
-        self._holding = True
-        try:
-            yield
-        finally:
-            self._holding = False
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            raise Interrupted(waiting)
-
     def _arrived(self, signum: int, frame: FrameType | None) -> None:
-        again, self._seen = self._seen, True
-        if again or not self._holding:
+        if self.received is not None:
             raise Interrupted(signum)
-        self._waiting = signum
+        self.received = signum
+        threading.Thread(target=self._stop, name="ferlite-stop", daemon=True).start()

@@ -5,22 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from ferlite.sinks import Sink
+
 MAX_ROWS = 12
-_WRITTEN = {
-    "jsonl": "results.jsonl",
-    "csv": "results.csv",
-    "summary": "summary.json",
-    "video": "annotated video",
-    "images": "annotated pictures",
-}
 
 
-def report(summary: Mapping[str, Any], folder: Path | None, save: Sequence[str]) -> None:
-    """Prints what a run saw. summary: as in summary.json; folder: None when nothing was written."""
+def report(summary: Mapping[str, Any], folder: Path | None, sinks: Sequence[Sink]) -> None:
+    """Prints what a run saw (`summary` as in summary.json) and what its sinks left in `folder`."""
     totals = _totals(summary)
     if sys.stderr.isatty() and summary["faces"]:
         from rich.console import Console
@@ -31,10 +27,7 @@ def report(summary: Mapping[str, Any], folder: Path | None, save: Sequence[str])
     else:
         shares = shares_text(summary["emotions"]) if summary["faces"] else ""
         click.echo(f"{totals}{': ' if shares else ''}{shares}", err=True)
-    if folder is not None:
-        kinds = {source["kind"] for source in summary["sources"]}
-        missing = {"video"} if kinds == {"image"} else set() if "image" in kinds else {"images"}
-        names = ", ".join(_WRITTEN[name] for name in save if name not in missing)
+    if names := ", ".join(sink.written for sink in sinks if sink.written):
         click.echo(f"written to {folder}: {names}", err=True)
 
 

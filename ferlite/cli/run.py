@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ def run(
 ) -> None:
     """Reads the source to its end, or to the first Ctrl-C or SIGTERM, and finishes the sinks.
 
-    What was decoded when the signal came is still analysed and written; a second signal aborts.
+    What was decoded when the signal came is still analysed and written, and the sinks finish; only
+    a second signal aborts.
 
     summary: gets every result and, at the end, `facts`, the analyzer's description and its seconds
         in each stage; it is finished only when it is one of the sinks.
@@ -35,24 +37,18 @@ def run(
     aborted. A reader of standard output that has seen enough is a proper end.
     """
     listeners = list(sinks) if summary in sinks else [*sinks, summary]
-    stopped: Interrupted | None = None
+    writing = _Writing(listeners, progress)
     try:
-        with Signals() as signals:
-            writing = _Writing(listeners, progress, signals)
-            with analyzer.frames(source) as frames:
-                try:
-                    writing.take(frames)
-                except ReaderGone:
-                    pass
-                except Interrupted as error:
-                    stopped = error
-                    frames.stop()
-                    writing.take(frames)
+        frames = analyzer.frames(source)
+        with frames, Signals(frames.stop) as signals:
+            with contextlib.suppress(ReaderGone):
+                writing.take(frames)
+            frames.close()
             progress.stop()
             stages = {**analyzer.timings, "write": writing.seconds}
             summary.add(
                 {
-                    "interrupted": stopped is not None,
+                    "interrupted": signals.received is not None,
                     "frames_dropped": frames.dropped,
                     **facts,
                     **analyzer.description(),
@@ -62,11 +58,12 @@ def run(
             for sink in sinks:
                 sink.finish()
     except BaseException:
+        progress.stop()
         for sink in sinks:
             sink.abort()
         raise
-    if stopped is not None:
-        raise stopped
+    if signals.received is not None:
+        raise Interrupted(signals.received)
 
 
 class _Writing:
@@ -75,24 +72,21 @@ class _Writing:
     seconds: spent in the sinks.
     """
 
-    def __init__(self, sinks: Sequence[Sink], progress: Progress, signals: Signals) -> None:
+    def __init__(self, sinks: Sequence[Sink], progress: Progress) -> None:
         self.seconds = 0.0
         self._sinks = sinks
         self._progress = progress
-        self._signals = signals
         self._current: SourceInfo | None = None
 
     def take(self, frames: Iterable[tuple[Frame, FrameResult]]) -> None:
         for frame, result in frames:
-            # So that all sinks have this frame or none.
-            with self._signals.held():
-                start = time.perf_counter()
-                if frame.source is not self._current:
-                    self._current = frame.source
-                    self._progress.begin(frame.source)
-                    for sink in self._sinks:
-                        sink.begin(frame.source)
+            start = time.perf_counter()
+            if frame.source is not self._current:
+                self._current = frame.source
+                self._progress.begin(frame.source)
                 for sink in self._sinks:
-                    sink.write(frame, result)
-                self.seconds += time.perf_counter() - start
-                self._progress.advance(result)
+                    sink.begin(frame.source)
+            for sink in self._sinks:
+                sink.write(frame, result)
+            self.seconds += time.perf_counter() - start
+            self._progress.advance(result)

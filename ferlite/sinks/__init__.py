@@ -11,12 +11,12 @@ known at once, then drives them all alike (see Sink):
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ferlite.errors import FerliteError, UsageError
 from ferlite.sinks.base import ReaderGone, Sink
+from ferlite.sinks.folder import writable
 from ferlite.sinks.images import AnnotatedImages
 from ferlite.sinks.jsonl import JsonLines, StdoutJsonl
 from ferlite.sinks.partfile import sink_error
@@ -37,8 +37,9 @@ __all__ = [
     "open_sinks",
 ]
 
-# The names that `open_sinks` and `--save` take.
-SINKS = ("jsonl", "csv", "video", "images", "summary")
+# The names that `open_sinks` and `--save` take, in the order in which a run finishes them: the
+# summary last, as it tells of the others.
+SINKS = ("video", "images", "jsonl", "csv", "summary")
 
 
 def open_sinks(
@@ -69,7 +70,11 @@ def open_sinks(
         return sinks
     if folder is None:
         raise UsageError(f"no output folder to save {', '.join(save)} in; name one (-o)")
-    _prepare(folder)
+    writable(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise sink_error(folder, error) from error
     try:
         for name in dict.fromkeys(save):
             sinks.append(_open(name, folder, labels, threads))
@@ -92,13 +97,3 @@ def _open(name: str, folder: Path, labels: Sequence[str], threads: int) -> Sink:
             return AnnotatedImages(folder)
         case _:
             return Summary(folder / "summary.json")
-
-
-def _prepare(folder: Path) -> None:
-    """Make the folder and see that a file can be made in it, before hours of work depend on it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise sink_error(folder, error) from error

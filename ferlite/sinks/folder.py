@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from ferlite.errors import SinkError
+from ferlite.sinks.partfile import sink_error
 
 
 def writable(folder: Path) -> None:
@@ -14,15 +14,8 @@ def writable(folder: Path) -> None:
     try:
         while not existing.exists():
             existing = existing.parent
-        if not existing.is_dir():
-            raise SinkError(
-                f"cannot write to {folder}: {existing} is a file; choose another folder with -o"
-            )
         # Permission bits mean nothing to root or on a read-only mount; a file tells for sure.
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SinkError(
-            f"cannot write to {folder}: {reason}; choose another folder with -o"
-        ) from error
+        raise sink_error(folder, error) from error

@@ -89,8 +89,15 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     cut_bytes: int | None = None
     resumes = False
+    authorization: str | None = None
 
     def do_GET(self) -> None:
+        if self.authorization not in (None, self.headers.get("Authorization")):
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="clips"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         path = Path(self.translate_path(self.path))
         if not path.is_file():
             self.send_error(404)
@@ -122,10 +129,18 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 @contextlib.contextmanager
 def http_server(
-    folder: Path, *, cut_bytes: int | None = None, resumes: bool = False
+    folder: Path,
+    *,
+    cut_bytes: int | None = None,
+    resumes: bool = False,
+    authorization: str | None = None,
 ) -> Iterator[str]:
-    """Serve a folder on 127.0.0.1; gives "http://127.0.0.1:port"."""
-    handler = type("Handler", (_Handler,), {"cut_bytes": cut_bytes, "resumes": resumes})
+    """Serve a folder on 127.0.0.1; gives "http://127.0.0.1:port".
+
+    authorization: the header without which nothing is served.
+    """
+    settings = {"cut_bytes": cut_bytes, "resumes": resumes, "authorization": authorization}
+    handler = type("Handler", (_Handler,), settings)
     server = _Server(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import resource
@@ -12,10 +13,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from media import http_server
 from numpy.typing import NDArray
 from sink_records import make_clip, make_face, make_frame
 
 from ferlite.sinks import AnnotatedVideo
+from ferlite.sources import open_source
 from ferlite.types import SourceInfo
 
 EVEN = [i / 25 for i in range(30)]
@@ -365,6 +368,30 @@ def test_sound_with_a_codec_that_cannot_be_decoded(
         path, times = annotate_clip(source, tmp_path / "out")
     assert times_of(path) == pytest.approx(times, abs=0.001)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_sound_behind_a_password(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, gone: bool
+) -> None:
+    source = make_clip(tmp_path / "clip.mkv", EVEN, audio="aac")
+    login = "Basic " + base64.b64encode(b"me:secret").decode()
+    sink = AnnotatedVideo(tmp_path / "out", threads=1)
+    with http_server(tmp_path, authorization=login, resumes=True) as base:
+        url = base.replace("//", "//me:secret@") + "/clip.mkv"
+        with open_source(url) as opened:
+            frames = list(opened)
+        if gone:
+            source.rename(tmp_path / "moved.mkv")
+        for frame in frames:
+            sink.write(*make_frame(frame.source, frame.index, frame.t, image=frame.image))
+        sink.finish()
+    (written,) = (tmp_path / "out").iterdir()
+    if gone:
+        (record,) = caplog.records
+        assert "sound is missing" in record.getMessage() and "secret" not in caplog.text
+    else:
+        assert len(sound_of(written)) == len(sound_of(source))
 
 
 def test_a_live_source_is_written_in_fragments(tmp_path: Path) -> None:

@@ -31,14 +31,16 @@ class SourceAudio:
     encoded as AAC. Sound that cannot be read or encoded costs a logged warning, never the run: the
     video goes on without it. Only the output's own errors are raised (as FFmpeg's).
 
+    name: the file or URL, as in messages; location: what to open where that is not the name.
     begin_s, end_s: when the pictures of the file begin and end by its container, in seconds; None
         where it does not say.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, location: str | None = None) -> None:
         import av
 
         self._name = name
+        self._location = location
         self.begin_s: float | None = None
         self.end_s: float | None = None
         self._input: InputContainer | None = None
@@ -71,7 +73,8 @@ class SourceAudio:
         import av
 
         # "file:", or FFmpeg takes "talk: part 1.mp4" for a URL of the scheme "talk".
-        location = f"file:{self._name}" if Path(self._name).exists() else self._name
+        found = f"file:{self._name}" if Path(self._name).exists() else self._name
+        location = self._location or found
         container = av.open(location, timeout=_TIMEOUT_S)
         self._stream = container.streams.audio[0] if container.streams.audio else None
         return container
@@ -216,4 +219,6 @@ class SourceAudio:
         if self._warned:
             return
         self._warned = True
-        _log.warning("%s: sound is missing or cut in the annotated video: %s", self._name, error)
+        # FFmpeg's errors quote what was opened, with its password.
+        reason = getattr(error, "strerror", None) or error
+        _log.warning("%s: sound is missing or cut in the annotated video: %s", self._name, reason)

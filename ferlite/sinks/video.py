@@ -104,7 +104,7 @@ class _Mp4:
         height, width = first.image.shape[:2]
         self._size = (width + width % 2, height + height % 2)
         if self._info.kind == "video":
-            self._audio = SourceAudio(self._info.name)
+            self._audio = SourceAudio(self._info.name, self._info.location)
         begin_s = self._audio.begin_s if self._audio else None
         cut = begin_s is not None and first.t - begin_s > 0.5 / float(self._fps)
         origin_s = first.t if cut or not 0 <= first.t < 1 else None

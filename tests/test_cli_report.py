@@ -156,12 +156,12 @@ def test_bar_of_videos_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     camera = SourceInfo("camera:0", "live")
     progress.begin(camera)
     assert tasks_of(progress) == [("camera:0 (2/4)", None, 0)]
-    # The pictures that are left share one bar.
+    # The pictures that are left share one bar, which counts what was before them.
     for name in ("b.jpg", "c.jpg"):
         still = SourceInfo(name, "image")
         progress.begin(still)
         progress.advance(make_frame(still)[1])
-    assert tasks_of(progress) == [("4 pictures", 2, 2)]
+    assert tasks_of(progress) == [("pictures", 4, 4)]
     assert progress._bar.tasks[0].fields["faces"] == "0 faces"
     still = SourceInfo("[b]d.jpg", "image")
     progress.begin(still)

@@ -19,7 +19,8 @@ MAX_FAILURES_PER_SOURCE = 5
 class Progress:
     """A bar with rate, remaining time and the faces seen now; nothing of it unless on a terminal.
 
-    Videos get a bar each; stills one for all, as long as `items`. Counts failures in `failed`.
+    Videos get a bar each; stills in a row share one that counts all `items` of the run. Counts
+    failures in `failed`.
     """
 
     def __init__(self, items: int) -> None:
@@ -45,11 +46,14 @@ class Progress:
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._bar.start()
-        name = f"{self._items} pictures" if still and self._items > 1 else _short(info)
-        if not still and self._items > 1:
+        name, total, done = _short(info), info.frames, 0
+        if self._items > 1 and still:
+            name, total, done = "pictures", self._items, self._number - 1
+        elif self._items > 1:
             name += f" ({self._number}/{self._items})"
-        total = self._items - self._number + 1 if still else info.frames
-        self._task = self._bar.add_task(name, total=total, faces="", rate="")
+        elif still:
+            total = 1
+        self._task = self._bar.add_task(name, total=total, completed=done, faces="", rate="")
         self._began, self._done = time.monotonic(), 0
 
     def advance(self, result: FrameResult) -> None:

@@ -101,10 +101,26 @@ def test_a_source_in_the_output_folder_is_not_written_over(
     for path in (tmp_path / "a" / "x.mkv", tmp_path / "b" / "x.mp4"):
         path.write_bytes(clip.read_bytes())
     for _ in range(2):
-        assert detect("a/x.mkv", "b/x.mp4", "-o", "b", "--save", "video", "--every", 50)
+        result = detect("a/x.mkv", "b/x.mp4", "-o", "b", "--save", "video", "--every", 50)
+        assert result.exit_code == 0
         assert (tmp_path / "b" / "x.mp4").read_bytes() == clip.read_bytes()
-    # Of the first source again x-2.mp4; beside the second nothing at all is replaced.
-    assert names(tmp_path / "b") == ["x-2.mp4", "x-3.mp4", "x-4.mp4", "x.mp4"]
+    assert names(tmp_path / "b") == [*(f"x-{number}.mp4" for number in range(2, 6)), "x.mp4"]
+
+
+@pytest.mark.parametrize("again", ["out/x.mp4", "out", "out/*.mp4", "*/**"])
+def test_an_output_that_is_a_source_now_stays(
+    detect: Any, clip: Path, tmp_path: Path, again: str
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.mkv").write_bytes(clip.read_bytes())
+    options = ["-o", "out", "--save", "video", "--every", 50]
+    for count in (1, 2):  # a second time it is replaced
+        assert detect("a/x.mkv", *options).exit_code == 0, count
+    assert names(tmp_path / "out") == ["x.mp4"]
+    before = (tmp_path / "out" / "x.mp4").read_bytes()
+    assert detect("a/x.mkv", again, *options).exit_code == 0
+    assert (tmp_path / "out" / "x.mp4").read_bytes() == before
+    assert "x-2.mp4" in names(tmp_path / "out")
 
 
 def test_two_runs_into_one_folder(detect: Any, clip: Path, tmp_path: Path) -> None:
@@ -131,9 +147,9 @@ def test_options_reach_the_source_and_the_encoder(
     threads, seconds = [], []
     video, options = sinks.AnnotatedVideo, sources.SourceOptions
 
-    def noted_video(folder: Path, count: int) -> Any:
+    def noted_video(folder: Path, count: int, **others: Any) -> Any:
         threads.append(count)
-        return video(folder, count)
+        return video(folder, count, **others)
 
     def noted_options(**given: Any) -> Any:
         seconds.append(given["reconnect_s"])

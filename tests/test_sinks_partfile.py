@@ -14,11 +14,6 @@ from ferlite.sinks.partfile import OutputNames, PartFile, sink_error, stem_of, w
 from ferlite.types import SourceInfo
 
 
-def nobodys(path: Path) -> bool:
-    """No file is of an earlier run."""
-    return False
-
-
 @pytest.mark.parametrize(
     ("name", "kind", "stem"),
     [
@@ -43,7 +38,7 @@ def test_stems(name: str, kind: str, stem: str) -> None:
 
 
 def test_the_longest_names_still_fit(tmp_path: Path) -> None:
-    names = OutputNames(tmp_path, nobodys)
+    names = OutputNames(tmp_path, None)
     for _ in range(3):
         path = names.claim(SourceInfo("日" * 500 + ".png", "image"), ".jpg")
         write_whole(path, b"x")
@@ -51,7 +46,7 @@ def test_the_longest_names_still_fit(tmp_path: Path) -> None:
 
 
 def test_clashes_get_numbers(tmp_path: Path) -> None:
-    names = OutputNames(tmp_path, nobodys)
+    names = OutputNames(tmp_path, None)
     given = [
         names.claim(SourceInfo(name, "image"), ".jpg").name
         for name in ("x/a.png", "y/a.bmp", "z/A.png", "a-2.png", "a-5.png", "a", "a", "b.png")
@@ -123,7 +118,7 @@ def test_a_file_of_another_kind_stays(tmp_path: Path) -> None:
 
 
 def test_a_name_that_no_file_system_takes(tmp_path: Path) -> None:
-    names = OutputNames(tmp_path, nobodys)
+    names = OutputNames(tmp_path, None)
     assert names.claim(SourceInfo("a\0b.png", "image"), ".jpg").name == "a-b.jpg"
 
 

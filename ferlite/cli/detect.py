@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -22,6 +23,12 @@ def _save(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
         wrong = ", ".join(map(repr, unknown)) or "an empty list"
         raise click.BadParameter(f"{wrong}; choose from {', '.join(SINKS)}")
     return tuple(name for name in SINKS if name in names)
+
+
+def _reads_from(folder: Path, sources: Sequence[str]) -> bool:
+    """Whether a file in `folder` may be a source of the run, an earlier run's output among them."""
+    paths = [Path(source).resolve() for source in sources]
+    return any("**" in path.parts or folder.resolve() in (path, path.parent) for path in paths)
 
 
 @click.command(
@@ -216,7 +223,14 @@ def detect(
             detection_threshold=detection_threshold,
             smoothing_s=smoothing,
         )
-        sinks = open_sinks(folder, save, labels=analyzer.labels, threads=threads, stdout=to_stdout)
+        sinks = open_sinks(
+            folder,
+            save,
+            labels=analyzer.labels,
+            threads=threads,
+            stdout=to_stdout,
+            replace=folder is None or not _reads_from(folder, sources),
+        )
         summary = next((sink for sink in sinks if isinstance(sink, Summary)), Summary(Path()))
         facts = {
             "options": {

@@ -49,6 +49,7 @@ def open_sinks(
     labels: Sequence[str] = (),
     threads: int = 0,
     stdout: bool = False,
+    replace: bool = True,
 ) -> list[Sink]:
     """The sinks of one run, in the order of `save`, standard output first.
 
@@ -58,6 +59,8 @@ def open_sinks(
     labels: of the emotion model, in its order; the columns of the CSV file.
     threads: of the video encoder, 0 for as many as there are cores.
     stdout: JSON Lines on standard output as well.
+    replace: annotated media take the place of those of an earlier run; False where these may be
+        sources of this one.
 
     Raises UsageError for an unknown name or a missing folder, SinkError where nothing can be
     written.
@@ -77,7 +80,7 @@ def open_sinks(
         raise sink_error(folder, error) from error
     try:
         for name in dict.fromkeys(save):
-            sinks.append(_open(name, folder, labels, threads))
+            sinks.append(_open(name, folder, labels, threads, replace))
     except FerliteError:
         for sink in sinks:
             sink.abort()
@@ -85,15 +88,15 @@ def open_sinks(
     return sinks
 
 
-def _open(name: str, folder: Path, labels: Sequence[str], threads: int) -> Sink:
+def _open(name: str, folder: Path, labels: Sequence[str], threads: int, replace: bool) -> Sink:
     match name:
         case "jsonl":
             return JsonLines(folder / "results.jsonl")
         case "csv":
             return CsvTable(folder / "results.csv", labels)
         case "video":
-            return AnnotatedVideo(folder, threads)
+            return AnnotatedVideo(folder, threads, replace=replace)
         case "images":
-            return AnnotatedImages(folder)
+            return AnnotatedImages(folder, replace=replace)
         case _:
             return Summary(folder / "summary.json")

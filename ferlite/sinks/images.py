@@ -32,9 +32,9 @@ class AnnotatedImages:
     SinkError.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, replace: bool = True) -> None:
         self.written = ""
-        self._names = OutputNames(folder, _ours)
+        self._names = OutputNames(folder, _ours if replace else None)
 
     def begin(self, info: SourceInfo) -> None:
         """Each image is named when it is written."""

@@ -191,10 +191,11 @@ class OutputNames:
     """Gives each source of a run its own file name in the output folder: a.jpg, a-2.jpg, a-3.jpg.
 
     A file that stands there is replaced only if `ours` says that an earlier run of ferlite wrote
-    it; and none is where the output folder is the source's own: it may be a source itself.
+    it; and none is without `ours`, or where the output folder is the source's own: it may be a
+    source itself.
     """
 
-    def __init__(self, folder: Path, ours: Callable[[Path], bool]) -> None:
+    def __init__(self, folder: Path, ours: Callable[[Path], bool] | None) -> None:
         self._folder = folder
         self._ours = ours
         # The last number given to each name; grows with the sources, never with their length.
@@ -207,6 +208,7 @@ class OutputNames:
             careful = Path(info.name).resolve().parent == self._folder.resolve()
         except (OSError, ValueError):
             careful = False
+        ours = None if careful else self._ours
         first = self._key(stem)
         number = self._taken.get(first, 0)
         while True:
@@ -215,7 +217,7 @@ class OutputNames:
             path = self._folder / (name + suffix)
             if number > 1 and self._key(name) in self._taken:
                 continue
-            if not os.path.lexists(path) or (not careful and self._ours(path)):
+            if not os.path.lexists(path) or (ours is not None and ours(path)):
                 break
         self._taken[first] = number
         if number > 1:

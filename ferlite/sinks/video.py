@@ -51,9 +51,9 @@ class AnnotatedVideo:
     threads: of the encoder, 0 for as many as there are cores. Raises SinkError.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 0, *, replace: bool = True) -> None:
         self.written = ""
-        self._names = OutputNames(folder, _ours)
+        self._names = OutputNames(folder, _ours if replace else None)
         self._threads = threads
         self._file: _Mp4 | None = None
 

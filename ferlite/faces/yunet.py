@@ -64,6 +64,9 @@ class YuNetDetector:
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """See `Detector.detect`."""
         small, back_x, back_y = detector.shrink(image, self._min_face, SMALLEST)
+        # OpenCV answers strips of a few pixels with values that differ from call to call.
+        if min(small.shape[:2]) < SMALLEST:
+            return detector.empty(landmarks=True)
         with self._lock:
             self._network.setInputSize((small.shape[1], small.shape[0]))
             _, rows = self._network.detect(np.ascontiguousarray(small))

@@ -229,11 +229,16 @@ def test_an_interrupt_of_the_consumer_loses_nothing() -> None:
     got = [next(pipeline) for _ in range(5)]
     slow_down.set()
     timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        while True:
-            got.append(next(pipeline))
-    timer.join()
+    # A shell starts its background jobs with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            while True:
+                got.append(next(pipeline))
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     slow_down.clear()
     pipeline.stop()
     got += list(pipeline)

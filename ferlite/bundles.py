@@ -141,19 +141,21 @@ def user_dir() -> Path:
     return Path(data) / "ferlite" / "models"
 
 
-def installed() -> list[Bundle]:
-    """The bundles of `models_dir` and `user_dir`, by name; a broken one is logged and left out.
+def installed_names() -> list[str]:
+    """Names of the models in `models_dir` and `user_dir`, those with a broken description too."""
+    roots = (models_dir(), user_dir())
+    return sorted({path.parent.name for root in roots for path in root.glob(f"*/{DESCRIPTION}")})
 
-    Of two folders with one name the one that came with ferlite counts, as in `find`.
-    """
-    found: dict[str, Bundle] = {}
-    for root in (models_dir(), user_dir()):
-        for description in sorted(root.glob(f"*/{DESCRIPTION}")):
-            try:
-                found.setdefault(description.parent.name, _from_folder(description.parent))
-            except ModelError as error:
-                _log.warning("model left out: %s", error)
-    return [found[name] for name in sorted(found)]
+
+def installed() -> list[Bundle]:
+    """The bundles of all installed models, by name; a broken one is logged and left out."""
+    found = []
+    for name in installed_names():
+        try:
+            found.append(find(name))
+        except ModelError as error:
+            _log.warning("model left out: %s", error)
+    return found
 
 
 def find(name_or_path: str | Path) -> Bundle:

@@ -180,10 +180,9 @@ def _providers() -> Iterator[Check]:
 
 def _models() -> Iterator[Check]:
     from ferlite import bundles
-    from ferlite.cli.models import installed_names
     from ferlite.emotion import EmotionClassifier
 
-    installed = installed_names()
+    installed = bundles.installed_names()
     if not installed:
         remedy = "install ferlite again; it comes with a model"
         yield Check("models", "broken", "none installed", remedy)

@@ -39,6 +39,8 @@ def models() -> None:
 @_JSON
 def list_(as_json: bool) -> None:
     """One line a model: name, task, version, size, score, and whether its files are whole."""
+    from ferlite.bundles import installed_names
+
     rows = []
     for name in installed_names():
         try:
@@ -119,6 +121,8 @@ Exit status 1 when a file is missing or was changed.
 @click.pass_context
 def verify(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Hash every file of the models anew and compare with what their bundle.json states."""
+    from ferlite.bundles import installed_names
+
     chosen = list(names) or installed_names()
     if not chosen:
         raise ModelError("no model is installed; install ferlite again, or train one")
@@ -144,14 +148,6 @@ def _find(name: str) -> Bundle:
     from ferlite.bundles import find
 
     return find(name)
-
-
-def installed_names() -> list[str]:
-    """Names of all installed models, those with a broken description too."""
-    from ferlite.bundles import DESCRIPTION, models_dir, user_dir
-
-    roots = (models_dir(), user_dir())
-    return sorted({path.parent.name for root in roots for path in root.glob(f"*/{DESCRIPTION}")})
 
 
 def _facts(bundle: Bundle) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""C++ core. ferlite.crops is its documented face; arrays here are filled in place.
+"""C++ core. ferlite.crops is its documented face; crops and canvases are filled in place.
 
 Each function runs without the GIL. An array of another dtype is a TypeError (nothing is converted),
 another shape or a value that cannot be computed with is a ValueError.
 """
 
+from collections.abc import Sequence
 from typing import overload
 
 import numpy as np
@@ -44,6 +45,7 @@ def letterbox(
     scale: float,
     offset: float,
     padding: float,
+    enlarge: bool,
     threads: int,
 ) -> tuple[float, int, int]: ...
 @overload
@@ -55,6 +57,7 @@ def letterbox(
     scale: float,
     offset: float,
     padding: float,
+    enlarge: bool,
     threads: int,
 ) -> tuple[float, int, int]: ...
 def nms(
@@ -64,12 +67,8 @@ def nms(
     kept: NDArray[np.int64],
 ) -> int: ...
 def decode(
-    scores: NDArray[np.float32],
-    distances: NDArray[np.float32],
-    landmarks: NDArray[np.float32],
-    stride: float,
+    maps: Sequence[NDArray[np.float32]],
+    strides: Sequence[float],
     threshold: float,
-    out_boxes: NDArray[np.float32],
-    out_scores: NDArray[np.float32],
-    out_landmarks: NDArray[np.float32],
-) -> int: ...
+    zoom: tuple[float, float, float],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]: ...

@@ -13,7 +13,6 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -103,15 +102,18 @@ def letterbox(
     offset: float = 0.0,
     layout: Layout = "NHWC",
     padding: float = 114.0,
+    enlarge: bool = True,
     threads: int = 1,
     out: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], float, tuple[int, int]]:
     """Fits a whole frame onto a canvas, aspect kept, centred, resampled as crop_faces does.
 
     size: (width, height) of the canvas.
+    enlarge: False leaves a frame that is smaller than the canvas at its size (zoom 1).
     padding: level 0..255 beside the frame, before `scale` and `offset` apply. 114 is what the YOLO
         family pads with (Ultralytics' LetterBox).
     threads: bands of rows are shared out over at most this many threads.
+    out: C-contiguous array of the canvas's shape and dtype, such as one slot of a batch.
     The other arguments are those of crop_faces.
 
     Returns the canvas [height, width, channels] or [channels, height, width], the zoom, and
@@ -129,6 +131,7 @@ def letterbox(
         _finite("scale", scale),
         _finite("offset", offset),
         padding,
+        enlarge,
         _threads(threads),
     )
     return result[0] if out is None else out, zoom, (dx, dy)
@@ -159,105 +162,63 @@ def nms(
     return kept[: _core.nms(box_array, score_array, iou, kept)]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Level:
-    """What an anchor-free detector answers for one stride; float32 arrays of any strides.
-
-    stride: pixels of the network input a cell.
-    scores: [rows, columns].
-    distances: [rows, columns, 4] from the centre of the cell to the left, top, right and bottom
-        side of the box, in strides.
-    landmarks: [rows, columns, 2 k] offsets x, y of each of k points from the centre of the cell,
-        in strides, or None.
-    """
-
-    stride: float
-    scores: NDArray[np.float32]
-    distances: NDArray[np.float32]
-    landmarks: NDArray[np.float32] | None = None
-
-
 def decode_boxes(
-    levels: Sequence[Level],
+    maps: Sequence[NDArray[np.float32]],
+    strides: Sequence[float],
     *,
     threshold: float,
     scale: float = 1.0,
     offset: tuple[float, float] = (0.0, 0.0),
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
-    """Turns the output maps of an anchor-free detector into boxes (before suppression).
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Turns what an anchor-free detector answers into boxes (before suppression).
 
-    The centre of the cell (row, column) is ((column + 0.5) * stride, (row + 0.5) * stride) in the
-    network input. A cell counts when its score is at least `threshold` and its box and landmarks
-    are finite and the box has an area; scores are taken as they are, so give the threshold of
-    logits for logits.
-
-    levels: all with landmarks of the same number of points, or all without.
+    maps: one for each stride, float32 [5 + 2 k, rows, columns] of any strides in memory. Channels
+        of a cell: the logit of the score; natural logarithms, taken as at most 8, of the distances
+        from the cell's centre to the left, top, right and bottom side of the box; offsets x, y of
+        each of k landmarks from that centre. Distances and offsets are in cells.
+    strides: pixels of the network's input a cell; the centre of cell (row, column) is
+        ((column + 0.5) * stride, (row + 0.5) * stride).
+    threshold: a cell counts when its score, the sigmoid of the logit, is at least this, 0..1. One
+        with a channel that is not finite, or with a box that has no area, is passed over.
     scale, offset: what letterbox returned, to get pixels of the frame and not of the canvas.
 
     Returns boxes float32 [n, 4] x, y, width, height, scores float32 [n], and landmarks
-    float32 [n, k, 2] or None, in the order level, row, column.
+    float32 [n, k, 2], in the order map, row, column.
     """
+    if len(maps) != len(strides):
+        raise UsageError(f"there are {len(maps)} maps but {len(strides)} strides; give one a map")
+    for i, array in enumerate(maps):
+        _check_map(f"maps[{i}]", array)
+        if len(array) != len(maps[0]):
+            raise UsageError(
+                f"maps[{i}] has {len(array)} channels but maps[0] has {len(maps[0])}; "
+                "all need the same"
+            )
+    wanted = "give pixels a cell, above 0"
+    cells = [
+        arguments.number(f"strides[{i}]", stride, SMALLEST_FLOAT, LARGEST_FLOAT, wanted)
+        for i, stride in enumerate(strides)
+    ]
+    threshold = arguments.number("threshold", threshold, 0, 1, "give a score from 0 to 1")
     wanted = "give the positive zoom that letterbox returned"
     scale = arguments.number("scale", scale, SMALLEST_FLOAT, LARGEST_FLOAT, wanted)
-    shift = _array("offset", offset, np.float32)
-    if shift.shape != (2,) or not np.isfinite(shift).all():
-        raise UsageError(f"offset is {offset}; give the (dx, dy) that letterbox returned")
-    threshold = _finite("threshold", threshold)
-    points = {0 if level.landmarks is None else level.landmarks.shape[-1] for level in levels}
-    if len(points) > 1 or any(count % 2 for count in points):
+    try:
+        dx, dy = offset
+    except (TypeError, ValueError):
+        raise UsageError(f"offset is {offset!r}; give the (dx, dy) of letterbox") from None
+    shift = _finite("offset[0]", dx), _finite("offset[1]", dy)
+    return _core.decode(maps, cells, threshold, (scale, *shift))
+
+
+def _check_map(name: str, array: NDArray[np.float32]) -> None:
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{name} is a {type(array).__name__}; give a float32 NumPy array")
+    if array.dtype != np.float32:
+        raise UsageError(f"{name} has dtype {array.dtype}; give float32")
+    if array.ndim != 3 or array.shape[0] < 5 or array.shape[0] % 2 == 0:
         raise UsageError(
-            f"the landmarks of the levels have {sorted(points)} channels; "
-            "all levels need the same even number, x and y of each point"
+            f"{name} has shape {array.shape}; give [5 + 2 k, rows, columns] for k landmarks"
         )
-    found = [_decode_level(i, level, threshold) for i, level in enumerate(levels)]
-    values = max(points, default=0)
-    boxes = np.concatenate([np.empty((0, 4), np.float32), *(part[0] for part in found)])
-    scores = np.concatenate([np.empty(0, np.float32), *(part[1] for part in found)])
-    landmarks = np.concatenate([np.empty((0, values), np.float32), *(part[2] for part in found)])
-    boxes[:, :2] -= shift
-    boxes /= np.float32(scale)
-    if not values:
-        return boxes, scores, None
-    return boxes, scores, (landmarks.reshape(-1, values // 2, 2) - shift) / np.float32(scale)
-
-
-def _decode_level(
-    index: int, level: Level, threshold: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    scores = level.scores
-    if scores.ndim != 2:
-        raise UsageError(f"levels[{index}].scores has shape {scores.shape}; give [rows, columns]")
-    wanted = "give pixels a cell, above 0"
-    stride = arguments.number(
-        f"levels[{index}].stride", level.stride, SMALLEST_FLOAT, LARGEST_FLOAT, wanted
-    )
-    landmarks = level.landmarks
-    if landmarks is None:
-        landmarks = np.empty((*scores.shape, 0), np.float32)
-    maps = {"scores": scores, "distances": level.distances, "landmarks": landmarks}
-    shapes = {"distances": (*scores.shape, 4), "landmarks": (*scores.shape, landmarks.shape[-1])}
-    for name, array in maps.items():
-        if array.dtype != np.float32:
-            raise UsageError(f"levels[{index}].{name} has dtype {array.dtype}; give float32")
-        if array.shape != shapes.get(name, scores.shape):
-            raise UsageError(
-                f"levels[{index}].{name} has shape {array.shape}; scores of {scores.shape} "
-                f"need {shapes[name]}"
-            )
-    boxes = np.empty((scores.size, 4), np.float32)
-    values = np.empty(scores.size, np.float32)
-    points = np.empty((scores.size, landmarks.shape[-1]), np.float32)
-    n = _core.decode(
-        scores[:, :, np.newaxis],
-        level.distances,
-        landmarks,
-        stride,
-        threshold,
-        boxes,
-        values,
-        points,
-    )
-    return boxes[:n], values[:n], points[:n]
 
 
 def _check_image(image: NDArray[np.uint8]) -> None:

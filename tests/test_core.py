@@ -25,7 +25,7 @@ CROP: dict[str, Any] = {
     "threads": 1,
 }
 LETTERBOX = {key: value for key, value in CROP.items() if key not in ("boxes", "angles")}
-LETTERBOX |= {"padding": 114.0}
+LETTERBOX |= {"padding": 114.0, "enlarge": True}
 NMS: dict[str, Any] = {
     "boxes": np.ones((3, 4), np.float32),
     "scores": np.ones(3, np.float32),
@@ -33,14 +33,10 @@ NMS: dict[str, Any] = {
     "kept": np.empty(3, np.int64),
 }
 DECODE: dict[str, Any] = {
-    "scores": np.ones((4, 5, 1), np.float32),
-    "distances": np.ones((4, 5, 4), np.float32),
-    "landmarks": np.ones((4, 5, 10), np.float32),
-    "stride": 8.0,
+    "maps": [np.ones((15, 4, 5), np.float32)],
+    "strides": [8.0],
     "threshold": 0.5,
-    "out_boxes": np.empty((20, 4), np.float32),
-    "out_scores": np.empty(20, np.float32),
-    "out_landmarks": np.empty((20, 10), np.float32),
+    "zoom": (1.0, 0.0, 0.0),
 }
 
 
@@ -54,9 +50,7 @@ LONG_CROP |= {"boxes": np.tile(np.array([0, 0, 400, 400], np.float32), (16, 1))}
 LONG_LETTERBOX = LETTERBOX | {"out": ones(1, 640, 640, 1)}
 LONG_NMS = NMS | {"boxes": ones(1000, 4), "scores": ones(1000), "iou": 1.0}
 LONG_NMS |= {"kept": np.empty(1000, np.int64)}
-LONG_DECODE = DECODE | {"scores": ones(300, 300, 1), "distances": ones(300, 300, 4)}
-LONG_DECODE |= {"landmarks": ones(300, 300, 10), "out_boxes": ones(90000, 4)}
-LONG_DECODE |= {"out_scores": ones(90000), "out_landmarks": ones(90000, 10)}
+LONG_DECODE = DECODE | {"maps": [ones(15, 300, 300)]}
 
 
 @pytest.mark.parametrize(
@@ -152,12 +146,15 @@ def test_crop_guards(change: dict[str, Any], error: type[Exception], named: str)
         (_core.nms, {"scores": np.full(3, np.nan, F32)}, r"scores\[0\] is not a number"),
         (_core.nms, {"boxes": np.full((3, 4), np.inf, F32)}, r"boxes\[0\] is not finite"),
         (_core.nms, {"kept": read_only(np.empty(3, np.int64))}, "kept has shape"),
-        (_core.decode, {"scores": np.ones((4, 5), F32)}, "scores must be"),
-        (_core.decode, {"distances": np.ones((4, 5, 3), F32)}, "distances has shape"),
-        (_core.decode, {"landmarks": np.ones((4, 6, 10), F32)}, "landmarks has shape"),
-        (_core.decode, {"out_boxes": np.empty((19, 4), F32)}, "out_boxes has shape"),
-        (_core.decode, {"out_scores": read_only(np.empty(20, F32))}, "out_scores has shape"),
-        (_core.decode, {"out_landmarks": np.empty((20, 20), F32)[:, ::2]}, "out_landmarks"),
+        (_core.decode, {"maps": [np.ones((4, 5), F32)]}, r"a map has shape \[4, 5\]"),
+        (_core.decode, {"maps": [np.ones((6, 4, 5), F32)]}, r"a map has shape \[6, 4, 5\]"),
+        (_core.decode, {"maps": [misaligned((5, 4, 5))]}, "a map is not aligned"),
+        (_core.decode, {"strides": [8.0, 16.0]}, "one stride a map"),
+        (
+            _core.decode,
+            {"maps": [ones(5, 1, 1), ones(7, 1, 1)], "strides": [8.0, 16.0]},
+            "differ in their channels",
+        ),
     ],
 )
 def test_other_guards(call: Callable[..., object], change: dict[str, Any], named: str) -> None:
@@ -165,3 +162,8 @@ def test_other_guards(call: Callable[..., object], change: dict[str, Any], named
     call(**good)
     with pytest.raises(ValueError, match=named):
         call(**(good | change))
+
+
+def test_decode_converts_no_map() -> None:
+    with pytest.raises(TypeError, match="incompatible"):
+        _core.decode(**(DECODE | {"maps": [np.ones((15, 4, 5))]}))

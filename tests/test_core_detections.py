@@ -61,117 +61,126 @@ def test_nms_names_a_wrong_argument(
         crops.nms(boxes, scores, **options)
 
 
-def random_level(
-    rng: np.random.Generator, stride: int, rows: int, columns: int, points: int
-) -> crops.Level:
-    return crops.Level(
-        stride,
-        rng.random((rows, columns), np.float32),
-        rng.uniform(-0.5, 4, (rows, columns, 4)).astype(np.float32),
-        rng.normal(0, 2, (rows, columns, 2 * points)).astype(np.float32) if points else None,
-    )
+def random_maps(rng: np.random.Generator, strides: tuple[int, ...], points: int) -> list[Any]:
+    """What a network might answer for an input of 64 x 40."""
+    maps = [rng.normal(0, 2, (5 + 2 * points, 40 // s, 64 // s)) for s in strides]
+    return [array.astype(np.float32) for array in maps]
 
 
 @pytest.mark.parametrize("points", [0, 1, 5])
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9, 1.0])
 def test_decode_matches_the_reference(points: int, threshold: float) -> None:
     rng = np.random.default_rng(points)
-    levels = [random_level(rng, s, 40 // s, 64 // s, points) for s in (4, 8, 16)]
-    zoom, dx, dy = 0.5, 3, 7
+    strides, zoom, shift = (4, 8, 16), 0.5, np.array([3, 7])
+    maps = random_maps(rng, strides, points)
+    maps[0][1, 2, 3] = 11.0  # held to 8
     boxes, scores, landmarks = crops.decode_boxes(
-        levels, threshold=threshold, scale=zoom, offset=(dx, dy)
+        maps, strides, threshold=threshold, scale=zoom, offset=(3, 7)
     )
-    found = []
-    for level in levels:
-        for row, column in np.ndindex(level.scores.shape):
-            x, y = (column + 0.5) * level.stride, (row + 0.5) * level.stride
-            left, top, right, bottom = level.distances[row, column].astype(float) * level.stride
-            if level.scores[row, column] < threshold or left + right <= 0 or top + bottom <= 0:
+    want_boxes, want_scores, want_landmarks = [], [], []
+    for array, stride in zip(maps, strides, strict=True):
+        for row, column in np.ndindex(array.shape[1:]):
+            cell = array[:, row, column].astype(float)
+            score = 1 / (1 + np.exp(-cell[0]))
+            if score < threshold:
                 continue
-            box = [x - left - dx, y - top - dy, left + right, top + bottom]
-            marks = np.zeros((0, 2))
-            if level.landmarks is not None:
-                offsets = level.landmarks[row, column].astype(float).reshape(-1, 2)
-                marks = offsets * level.stride + (x - dx, y - dy)
-            found.append((np.divide(box, zoom), level.scores[row, column], marks / zoom))
-    assert len(boxes) == len(scores) == len(found)
-    assert (threshold > 1) == (len(found) == 0)
-    if found:
-        np.testing.assert_allclose(boxes, [box for box, _, _ in found], atol=1e-3)
-        np.testing.assert_array_equal(scores, [score for _, score, _ in found])
-    if points:
-        assert landmarks is not None and landmarks.shape == (len(found), points, 2)
-        want = np.array([marks for _, _, marks in found]).reshape(-1, points, 2)
-        np.testing.assert_allclose(landmarks, want, atol=1e-3)
-    else:
-        assert landmarks is None
+            centre = (np.array([column, row]) + 0.5) * stride
+            before, behind = np.exp(np.minimum(cell[1:5], 8)).reshape(2, 2) * stride
+            corner, side = (centre - before - shift) / zoom, (before + behind) / zoom
+            want_boxes.append([*corner, *side])
+            want_scores.append(score)
+            want_landmarks.append((centre + cell[5:].reshape(-1, 2) * stride - shift) / zoom)
+    n = len(want_boxes)
+    assert boxes.shape == (n, 4) and scores.shape == (n,) and landmarks.shape == (n, points, 2)
+    assert boxes.dtype == scores.dtype == landmarks.dtype == np.float32
+    assert (threshold == 1) == (n == 0)
+    if n:
+        np.testing.assert_allclose(boxes, want_boxes, rtol=1e-6, atol=1e-3)
+        np.testing.assert_allclose(scores, want_scores, rtol=1e-6)
+        np.testing.assert_allclose(landmarks, want_landmarks, rtol=1e-6, atol=1e-3)
 
 
-def test_decode_reads_strided_maps_and_skips_what_is_no_box() -> None:
+def test_decode_finds_the_box_that_was_written() -> None:
+    """The detector's contract at full size: one certain cell of a map of background."""
+    maps = [np.full((15, 320 // s, 320 // s), -9.0, np.float32) for s in (8, 16, 32)]
+    maps[1][:5, 4, 6] = [0.0, *np.log(np.array([1, 2, 3, 4]) / 16)]
+    maps[1][5:, 4, 6] = 0.25
+    boxes, scores, landmarks = crops.decode_boxes(maps, (8, 16, 32), threshold=0.5)
+    np.testing.assert_allclose(boxes, [[103, 70, 4, 6]], rtol=1e-5)
+    assert scores.tolist() == [0.5]
+    assert landmarks.tolist() == [[[108.0, 76.0]] * 5]
+
+
+def test_decode_reads_strided_maps() -> None:
     rng = np.random.default_rng(4)
-    maps = rng.uniform(0.6, 3, (15, 6, 7)).astype(np.float32)  # as a network gives it: NCHW
-    by_cell = maps.transpose(1, 2, 0)
-    strided = crops.Level(8, by_cell[:, :, 0], by_cell[:, :, 1:5], by_cell[:, :, 5:])
-    packed = crops.Level(
-        *(
-            np.ascontiguousarray(part) if i else 8
-            for i, part in enumerate((0, strided.scores, strided.distances, strided.landmarks))
-        )
-    )
-    for got, want in zip(
-        crops.decode_boxes([strided], threshold=0.5),
-        crops.decode_boxes([packed], threshold=0.5),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(got, want)
-    maps[0, 0, 0] = NAN  # a score
-    maps[1, 1, 1] = INF  # a distance
-    maps[2, 2, 2] = NAN
-    maps[3, 3, 3] = 3e38  # times the stride: too large for float32
-    maps[7, 4, 4] = -INF  # a landmark
-    maps[1, 5, 5] = -9.0  # width below 0
-    maps[0, 0, 1] = INF  # a score that is merely certain
-    boxes, scores, landmarks = crops.decode_boxes([strided], threshold=0.5)
-    assert landmarks is not None and len(boxes) == len(scores) == len(landmarks) == 42 - 6
-    assert np.isfinite(boxes).all() and np.isfinite(landmarks).all() and scores[0] == INF
-    assert (boxes[:, 2:] > 0).all()
-    assert len(crops.decode_boxes([], threshold=0.5)[0]) == 0
+    maps = random_maps(rng, (8, 16), 5)
+    packed = crops.decode_boxes(maps, (8, 16), threshold=0.5)
+    assert len(packed[0]) > 5
+    by_cell = [np.ascontiguousarray(m.transpose(1, 2, 0)).transpose(2, 0, 1) for m in maps]
+    mirrored = [np.ascontiguousarray(m[:, ::-1, ::-1])[:, ::-1, ::-1] for m in maps]
+    wider = [np.repeat(np.repeat(m, 2, 1), 3, 2)[:, ::2, ::3] for m in maps]
+    for strided in (by_cell, mirrored, wider):
+        got = crops.decode_boxes(strided, (8, 16), threshold=0.5)
+        for array, want in zip(got, packed, strict=True):
+            np.testing.assert_array_equal(array, want)
 
 
-LEVEL = {"stride": 8, "scores": np.ones((2, 3), np.float32)}
-LEVEL |= {"distances": np.ones((2, 3, 4), np.float32)}
+@pytest.mark.parametrize("channel", [0, 1, 4, 5, 14])
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_decode_passes_over_what_is_not_finite(channel: int, value: float) -> None:
+    maps = np.ones((15, 6, 7), np.float32)
+    maps[channel, 2, 3] = value
+    boxes, scores, landmarks = crops.decode_boxes([maps], [8], threshold=0.0)
+    assert len(boxes) == len(scores) == len(landmarks) == 41
+    assert np.isfinite(boxes).all() and np.isfinite(landmarks).all()
+
+
+def test_decode_passes_over_what_is_no_box() -> None:
+    maps = np.ones((7, 2, 2), np.float32)
+    maps[[1, 3], 0, 0] = -3e38  # no width
+    maps[[2, 4], 0, 1] = -200.0  # no height
+    maps[5, 1, 0] = 3e38  # a landmark beyond float32
+    boxes, _, landmarks = crops.decode_boxes([maps], [8], threshold=0.5)
+    assert len(boxes) == len(landmarks) == 1 and boxes[0, 0] == pytest.approx(12 - 8 * np.e)
+    assert len(crops.decode_boxes([maps], [8], threshold=0.5, scale=2e-38)[0]) == 0
+    for empty in ([], [np.empty((15, 0, 4), np.float32)]):
+        boxes, scores, landmarks = crops.decode_boxes(empty, [8] * len(empty), threshold=0.0)
+        assert boxes.shape == (0, 4) and scores.shape == (0,) and len(landmarks) == 0
+
+
+def zeros(*shape: int) -> np.ndarray[Any, Any]:
+    return np.zeros(shape, np.float32)
 
 
 @pytest.mark.parametrize(
-    ("change", "options", "named"),
+    ("change", "named"),
     [
-        ({"stride": 0}, {}, r"levels\[0\].stride is 0"),
-        ({"stride": NAN}, {}, r"levels\[0\].stride is nan"),
-        ({"scores": np.ones((2, 3, 1), np.float32)}, {}, r"scores has shape \(2, 3, 1\)"),
-        ({"scores": np.ones((2, 3))}, {}, "scores has dtype float64"),
-        ({"distances": np.ones((2, 3, 5), np.float32)}, {}, r"distances has shape \(2, 3, 5\)"),
-        ({"landmarks": np.ones((3, 3, 2), np.float32)}, {}, r"landmarks has shape \(3, 3, 2\)"),
-        ({"landmarks": np.ones((2, 3, 3), np.float32)}, {}, r"have \[3\] channels"),
-        ({"stride": 1e300}, {}, r"levels\[0\].stride is 1e\+300"),
-        ({}, {"threshold": NAN}, "threshold is nan"),
-        ({}, {"threshold": "a"}, "threshold is 'a'"),
-        ({}, {"scale": 0.0}, "scale is 0.0"),
-        ({}, {"scale": 1e-300}, "scale is 1e-300"),
-        ({}, {"offset": 3}, "offset is 3"),
-        ({}, {"offset": ("a", 0)}, "offset is not an array of numbers"),
-        ({}, {"offset": (0, INF)}, r"offset is \(0, inf\)"),
+        ({"maps": [[1.0]]}, r"maps\[0\] is a list"),
+        ({"maps": [np.zeros((15, 2, 3))]}, r"maps\[0\] has dtype float64"),
+        ({"maps": [zeros(1, 15, 2, 3)]}, r"maps\[0\] has shape \(1, 15, 2, 3\)"),
+        ({"maps": [zeros(2, 3)]}, r"maps\[0\] has shape \(2, 3\)"),
+        ({"maps": [zeros(4, 2, 3)]}, r"maps\[0\] has shape \(4, 2, 3\)"),
+        ({"maps": [zeros(6, 2, 3)]}, r"shape \(6, 2, 3\); give \[5 \+ 2 k"),
+        ({"maps": [zeros(15, 2, 3)] * 2}, "2 maps but 1 strides"),
+        (
+            {"maps": [zeros(15, 2, 3), zeros(5, 1, 1)], "strides": [8, 16]},
+            r"maps\[1\] has 5 channels but maps\[0\] has 15",
+        ),
+        ({"strides": [0]}, r"strides\[0\] is 0"),
+        ({"strides": [NAN]}, r"strides\[0\] is nan"),
+        ({"strides": [1e300]}, r"strides\[0\] is 1e\+300"),
+        ({"threshold": NAN}, "threshold is nan"),
+        ({"threshold": 1.5}, "threshold is 1.5; give a score from 0 to 1"),
+        ({"threshold": "a"}, "threshold is 'a'"),
+        ({"scale": 0.0}, "scale is 0.0"),
+        ({"scale": 1e-300}, "scale is 1e-300"),
+        ({"offset": 3}, "offset is 3"),
+        ({"offset": ("a", 0)}, r"offset\[0\] is 'a'"),
+        ({"offset": (0, INF)}, r"offset\[1\] is inf"),
     ],
 )
-def test_decode_names_a_wrong_argument(
-    change: dict[str, Any], options: dict[str, Any], named: str
-) -> None:
-    level = crops.Level(**(LEVEL | change))
-    with pytest.raises(UsageError, match=named):
-        crops.decode_boxes([level], **({"threshold": 0.5} | options))
-
-
-def test_decode_wants_the_same_landmarks_at_all_levels() -> None:
-    rng = np.random.default_rng(1)
-    levels = [random_level(rng, 8, 2, 2, 5), random_level(rng, 16, 1, 1, 0)]
-    with pytest.raises(UsageError, match=r"have \[0, 10\] channels"):
-        crops.decode_boxes(levels, threshold=0.5)
+def test_decode_names_a_wrong_argument(change: dict[str, Any], named: str) -> None:
+    good = {"maps": [zeros(15, 2, 3)], "strides": [8], "threshold": 0.5}
+    with pytest.raises(UsageError, match=named) as caught:
+        crops.decode_boxes(**(good | change))
+    assert "\n" not in str(caught.value)

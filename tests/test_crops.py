@@ -283,6 +283,27 @@ def test_letterbox_formats_and_points() -> None:
     np.testing.assert_allclose(planes[::-1].transpose(1, 2, 0) * 255, canvas, atol=0.51)
 
 
+def test_letterbox_into_a_slot_of_a_batch() -> None:
+    """As detectors are fed: BGR bytes, sides of a multiple of 32, black beside the frame."""
+    rng = np.random.default_rng(6)
+    frames = [noise(rng, 180, 320, 3), noise(rng, 100, 90, 3)]
+    batch = np.full((2, 192, 320, 3), 7, np.uint8)
+    placed = [
+        crops.letterbox(frame, (320, 192), padding=0, enlarge=False, out=slot)
+        for frame, slot in zip(frames, batch, strict=True)
+    ]
+    for (canvas, zoom, (dx, dy)), frame, slot in zip(placed, frames, batch, strict=True):
+        height, width = frame.shape[:2]
+        assert canvas.base is batch and np.shares_memory(canvas, slot) and zoom == 1
+        assert (dx, dy) == ((320 - width) // 2, (192 - height) // 2)
+        inside = np.zeros((192, 320), bool)
+        inside[dy : dy + height, dx : dx + width] = True
+        np.testing.assert_array_equal(slot[inside].reshape(frame.shape), frame)
+        assert (slot[~inside] == 0).all()
+    assert crops.letterbox(frames[1], (320, 192))[1] == 1.92
+    assert crops.letterbox(frames[0], (160, 96), enlarge=False)[1] == 0.5
+
+
 GOOD: dict[str, Any] = {"image": np.zeros((4, 5, 3), np.uint8), "boxes": [[0, 0, 2, 2]]}
 GOOD["size"] = (3, 3)
 INF, NAN = float("inf"), float("nan")

@@ -96,17 +96,19 @@ std::span<const T> vector_span(const Array<T>& array, const char* name) {
     return {array.data(), static_cast<std::size_t>(array.shape(0))};
 }
 
-MapView map_view(const Array<float>& map, std::ptrdiff_t rows, std::ptrdiff_t columns,
-                 std::ptrdiff_t channels, const char* name) {
-    require(map.ndim() == 3 && map.shape(0) == rows && map.shape(1) == columns &&
-                (channels < 0 || map.shape(2) == channels),
-            std::string(name) + " has shape " + shape_of(map) +
-                ", which does not go with scores of [" + std::to_string(rows) + ", " +
-                std::to_string(columns) + "]");
-    require_aligned(map, name);
+MapView map_view(const Array<float>& map, double cell) {
+    require(map.ndim() == 3 && map.shape(0) >= 5 && map.shape(0) % 2 == 1,
+            "a map has shape " + shape_of(map) + "; it must be [5 + 2 k, rows, columns]");
+    require_aligned(map, "a map");
     constexpr std::ptrdiff_t size = sizeof(float);
-    return {map.data(), map.shape(2), map.strides(0) / size, map.strides(1) / size,
-            map.strides(2) / size};
+    return {map.data(),
+            map.shape(0),
+            map.shape(1),
+            map.shape(2),
+            map.strides(0) / size,
+            map.strides(1) / size,
+            map.strides(2) / size,
+            cell};
 }
 
 template <class T>
@@ -123,7 +125,6 @@ template BatchView<float> batch_view(const Array<float>&, std::ptrdiff_t, Color)
 template BatchView<std::uint8_t> batch_view(const Array<std::uint8_t>&, std::ptrdiff_t, Color);
 template std::span<const float> vector_span(const Array<float>&, const char*);
 template std::span<const double> vector_span(const Array<double>&, const char*);
-template float* room(const Array<float>&, std::ptrdiff_t, const char*);
 template std::int64_t* room(const Array<std::int64_t>&, std::ptrdiff_t, const char*);
 
 }  // namespace ferlite::bindings

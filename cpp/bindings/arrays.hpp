@@ -34,8 +34,8 @@ std::span<const Box> boxes_span(const Array<float>& boxes);
 template <class T>
 std::span<const T> vector_span(const Array<T>& array, const char* name);
 
-MapView map_view(const Array<float>& map, std::ptrdiff_t rows, std::ptrdiff_t columns,
-                 std::ptrdiff_t channels, const char* name);
+// [5 + 2 k, rows, columns] of any strides.
+MapView map_view(const Array<float>& map, double cell);
 
 // The data of a writable, C-contiguous array of at least `size` elements.
 template <class T>

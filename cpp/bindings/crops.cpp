@@ -35,10 +35,10 @@ void crop_into(const Array<std::uint8_t>& image, const Array<float>& boxes,
 template <class T>
 std::tuple<double, std::ptrdiff_t, std::ptrdiff_t> letterbox_into(
     const Array<std::uint8_t>& image, const Array<T>& out, const std::string& image_color,
-    const std::string& color, float scale, float offset, float padding, int threads) {
+    const std::string& color, float scale, float offset, float padding, bool enlarge, int threads) {
     require_threads(threads);
     const Format format{color_named(color), scale, offset};
-    const Placement placement = letterbox(image_view(image, image_color), format, padding,
+    const Placement placement = letterbox(image_view(image, image_color), format, padding, enlarge,
                                           batch_view(out, 1, format.color)[0], threads);
     return {placement.scale, placement.x, placement.y};
 }
@@ -53,8 +53,8 @@ void register_for(py::module_& module) {
                py::call_guard<py::gil_scoped_release>());
     module.def("letterbox", &letterbox_into<T>, py::arg("image").noconvert(),
                py::arg("out").noconvert(), py::arg("image_color"), py::arg("color"),
-               py::arg("scale"), py::arg("offset"), py::arg("padding"), py::arg("threads"),
-               py::call_guard<py::gil_scoped_release>());
+               py::arg("scale"), py::arg("offset"), py::arg("padding"), py::arg("enlarge"),
+               py::arg("threads"), py::call_guard<py::gil_scoped_release>());
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/kernels.hpp"
 #include "parallel.hpp"
@@ -26,10 +27,11 @@ void fill(const PixelsView<T>& canvas, std::ptrdiff_t channels, float level, con
 }  // namespace
 
 Placement place(std::ptrdiff_t frame_width, std::ptrdiff_t frame_height,
-                std::ptrdiff_t canvas_width, std::ptrdiff_t canvas_height) {
+                std::ptrdiff_t canvas_width, std::ptrdiff_t canvas_height, bool enlarge) {
     const double scale =
-        std::min(static_cast<double>(canvas_width) / static_cast<double>(frame_width),
-                 static_cast<double>(canvas_height) / static_cast<double>(frame_height));
+        std::min({static_cast<double>(canvas_width) / static_cast<double>(frame_width),
+                  static_cast<double>(canvas_height) / static_cast<double>(frame_height),
+                  enlarge ? std::numeric_limits<double>::infinity() : 1.0});
     const auto side = [scale](std::ptrdiff_t frame, std::ptrdiff_t canvas) {
         const double exact = std::round(static_cast<double>(frame) * scale);
         return std::clamp<std::ptrdiff_t>(static_cast<std::ptrdiff_t>(exact), 1, canvas);
@@ -40,11 +42,12 @@ Placement place(std::ptrdiff_t frame_width, std::ptrdiff_t frame_height,
 }
 
 template <class T>
-Placement letterbox(const ImageView& image, const Format& format, float padding,
+Placement letterbox(const ImageView& image, const Format& format, float padding, bool enlarge,
                     const PixelsView<T>& canvas, int threads) {
     require_pixels(image);
     const ImageView forward = with_forward_channels(image);
-    const Placement placement = place(image.width, image.height, canvas.width, canvas.height);
+    const Placement placement =
+        place(image.width, image.height, canvas.width, canvas.height, enlarge);
     if (placement.width < canvas.width || placement.height < canvas.height) {
         fill(canvas, format.color == Color::gray ? 1 : 3, padding, format);
     }
@@ -63,9 +66,9 @@ Placement letterbox(const ImageView& image, const Format& format, float padding,
     return placement;
 }
 
-template Placement letterbox<float>(const ImageView&, const Format&, float,
+template Placement letterbox<float>(const ImageView&, const Format&, float, bool,
                                     const PixelsView<float>&, int);
-template Placement letterbox<std::uint8_t>(const ImageView&, const Format&, float,
+template Placement letterbox<std::uint8_t>(const ImageView&, const Format&, float, bool,
                                            const PixelsView<std::uint8_t>&, int);
 
 }  // namespace ferlite

@@ -1,4 +1,5 @@
 #include <array>
+#include <cmath>
 #include <limits>
 #include <random>
 
@@ -46,46 +47,66 @@ TEST(nms_refuses_what_cannot_be_sorted) {
                   "boxes[0]");
 }
 
+namespace {
+
+// A map of channels [5 + 2 k][rows][columns], as a network answers it.
+MapView view_of(const std::vector<float>& values, std::ptrdiff_t rows, std::ptrdiff_t columns,
+                double cell) {
+    const std::ptrdiff_t plane = rows * columns;
+    const auto channels = static_cast<std::ptrdiff_t>(values.size()) / plane;
+    return {values.data(), channels, rows, columns, plane, columns, 1, cell};
+}
+
+}  // namespace
+
 TEST(decode_places_boxes_at_cell_centres) {
-    const std::array scores{0.9F, 0.1F, not_a_number, 0.5F};
-    std::vector<float> distances(16, 1.0F);
-    std::vector<float> landmarks(8, 0.0F);
-    distances[12] = 0.25F;  // left of cell (1, 1)
-    landmarks[7] = -2.0F;   // its y
-    const Level level{2,
-                      2,
-                      8.0,
-                      {scores.data(), 1, 2, 1, 1},
-                      {distances.data(), 4, 8, 4, 1},
-                      {landmarks.data(), 2, 4, 2, 1}};
-    std::array<Box, 4> boxes{};
-    std::array<float, 4> found{};
-    std::array<float, 8> points{};
-    const Candidates out{boxes.data(), found.data(), points.data()};
-    CHECK(decode(level, 0.5F, out) == 2);
-    CHECK(boxes[0].x == -4 && boxes[0].y == -4 && boxes[0].width == 16 && boxes[0].height == 16);
-    CHECK(boxes[1].x == 10 && boxes[1].width == 10);
-    CHECK(found[0] == 0.9F && found[1] == 0.5F);
-    CHECK(points[0] == 4 && points[1] == 4 && points[2] == 12 && points[3] == -4);
-    CHECK(decode(level, not_a_number, out) == 0);
+    std::vector<float> values(7 * 4, 0.0F);  // distances of one cell, landmarks on the centre
+    values[1] = -1.0F;
+    values[2] = not_a_number;
+    values[4 + 3] = std::log(0.25F);  // left of cell (1, 1)
+    values[6 * 4 + 3] = -2.0F;        // y of its landmark
+    Candidates found;
+    decode(view_of(values, 2, 2, 8.0), 0.5, {}, found);
+    CHECK(found.boxes.size() == 2 && found.scores == std::vector<float>({0.5F, 0.5F}));
+    CHECK(found.boxes[0].x == -4 && found.boxes[0].y == -4);
+    CHECK(found.boxes[0].width == 16 && found.boxes[0].height == 16);
+    CHECK_NEAR(found.boxes[1].x, 10, 1e-5);
+    CHECK_NEAR(found.boxes[1].width, 10, 1e-5);
+    CHECK(found.landmarks == std::vector<float>({4, 4, 12, -4}));
+    decode(view_of(values, 2, 2, 8.0), 0.5, {0.5, 2.0, -6.0}, found);  // appends
+    CHECK(found.boxes.size() == 4 && found.boxes[2].x == -12 && found.boxes[2].y == 4);
+    CHECK(found.boxes[2].width == 32 && found.landmarks[6] == 20 && found.landmarks[7] == 4);
+    Candidates none;
+    decode(view_of(values, 2, 2, 8.0), 1.0, {}, none);
+    decode(view_of(values, 2, 2, 8.0), not_a_number, {}, none);
+    CHECK(none.boxes.empty() && none.landmarks.empty());
+    decode(view_of(values, 2, 2, 8.0), 0.0, {}, none);
+    CHECK(none.boxes.size() == 3);
+}
+
+TEST(decode_holds_distances_to_their_limit) {
+    std::vector<float> values(5, 100.0F);
+    Candidates found;
+    decode(view_of(values, 1, 1, 2.0), 0.9, {}, found);
+    CHECK_NEAR(found.boxes[0].width, 4 * std::exp(8.0), 1e-2);
+    CHECK(found.scores[0] == 1.0F);
 }
 
 TEST(decode_passes_over_what_is_no_box) {
-    const std::array bad{not_a_number, infinity, -infinity, largest, -largest, -5.0F};
-    for (const float value : bad) {
-        for (std::size_t side = 0; side < 4; ++side) {
-            const float score = 1.0F;
-            std::array distances{1.0F, 1.0F, 1.0F, 1.0F};
-            distances[side] = value;
-            const Level level{1,
-                              1,
-                              16.0,
-                              {&score, 1, 0, 0, 0},
-                              {distances.data(), 4, 0, 0, 1},
-                              {nullptr, 0, 0, 0, 0}};
-            Box box{};
-            float found = 0;
-            CHECK(decode(level, 0.5F, {&box, &found, nullptr}) == 0);
+    for (const float value : {not_a_number, infinity, -infinity}) {
+        for (std::size_t channel = 0; channel < 7; ++channel) {
+            std::vector<float> values(7, 1.0F);
+            values[channel] = value;
+            Candidates found;
+            decode(view_of(values, 1, 1, 16.0), 0.0, {}, found);
+            CHECK(found.boxes.empty() && found.scores.empty() && found.landmarks.empty());
         }
     }
+    Candidates found;
+    const std::vector<float> thin{9.0F, -largest, 1.0F, -largest, 1.0F};
+    decode(view_of(thin, 1, 1, 16.0), 0.5, {}, found);
+    const std::vector<float> far{9.0F, 1.0F, 1.0F, 1.0F, 1.0F, largest, 0.0F};
+    decode(view_of(far, 1, 1, 16.0), 0.5, {}, found);
+    decode(view_of(std::vector<float>(5, 8.0F), 1, 1, 16.0), 0.5, {1e-38, 0.0, 0.0}, found);
+    CHECK(found.boxes.empty() && found.landmarks.empty());
 }

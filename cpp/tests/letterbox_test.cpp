@@ -13,13 +13,17 @@ using namespace ferlite::tests;
 }  // namespace
 
 TEST(letterbox_keeps_the_aspect) {
-    const Placement wide = place(1920, 1080, 640, 640);
+    const Placement wide = place(1920, 1080, 640, 640, true);
     CHECK_NEAR(wide.scale, 1.0 / 3, 1e-12);
     CHECK(wide.x == 0 && wide.y == 140 && wide.width == 640 && wide.height == 360);
-    const Placement tall = place(1, 100000, 64, 32);
+    const Placement tall = place(1, 100000, 64, 32, true);
     CHECK(tall.width == 1 && tall.height == 32 && tall.x == 31 && tall.y == 0);
-    const Placement exact = place(5, 7, 5, 7);
+    const Placement exact = place(5, 7, 5, 7, true);
     CHECK(exact.scale == 1.0 && exact.width == 5 && exact.height == 7);
+    const Placement small = place(5, 7, 32, 64, false);
+    CHECK(small.scale == 1.0 && small.width == 5 && small.height == 7);
+    CHECK(small.x == 13 && small.y == 28);
+    CHECK(place(64, 7, 32, 64, false).scale == 0.5);
 }
 
 TEST(letterbox_fills_every_pixel_once) {
@@ -30,7 +34,7 @@ TEST(letterbox_fills_every_pixel_once) {
         for (const int threads : {1, 3, 99}) {
             Output<std::uint8_t> out(1, 20, 24, Color::gray);
             const Placement placed =
-                letterbox(picture.view, {Color::gray}, 50.4F, out.view[0], threads);
+                letterbox(picture.view, {Color::gray}, 50.4F, true, out.view[0], threads);
             for (std::ptrdiff_t row = 0; row < 20; ++row) {
                 for (std::ptrdiff_t column = 0; column < 24; ++column) {
                     const bool inside = row >= placed.y && row < placed.y + placed.height &&
@@ -46,7 +50,7 @@ TEST(letterbox_normalises_frame_and_padding_alike) {
     Picture picture(2, 4, Color::gray);
     for (auto& byte : picture.bytes) byte = 100;
     Output<float> out(1, 4, 4, Color::rgb);
-    letterbox(picture.view, {Color::rgb, 0.5F, -1.0F}, 20.0F, out.view[0], 2);
+    letterbox(picture.view, {Color::rgb, 0.5F, -1.0F}, 20.0F, true, out.view[0], 2);
     for (std::ptrdiff_t c = 0; c < 3; ++c) {
         CHECK_NEAR(out.at(0, 0, 0, c), 9.0, 1e-5);
         CHECK_NEAR(out.at(0, 1, 3, c), 49.0, 1e-4);
@@ -59,5 +63,5 @@ TEST(letterbox_refuses_an_empty_frame) {
     Output<float> out(1, 4, 4, Color::gray);
     ImageView empty = picture.view;
     empty.height = 0;
-    CHECK_INVALID(letterbox(empty, {}, 0.0F, out.view[0], 1), "4x0 pixels");
+    CHECK_INVALID(letterbox(empty, {}, 0.0F, true, out.view[0], 1), "4x0 pixels");
 }

@@ -1,33 +1,35 @@
 """A model is a folder: ONNX files, `bundle.json` that describes them, and a model card.
 
-The description is all the runtime knows of a model: input size, labels, crop geometry and the rest
-are read from it and never repeated in code. A lone `.onnx` carries the same description (without
-`files`) in its metadata under `METADATA_KEY`. Both are hostile until checked: every field is, and
-a file is used only when the bytes read have the SHA-256 that the description states.
+The description is all the runtime knows of a model: input size, labels, crop geometry, thresholds
+and the rest are read from it and never repeated in code. A lone `.onnx` carries the same
+description (without `files`) in its metadata under `METADATA_KEY`. Both are hostile until checked:
+every field is, and a file is used only when the bytes read have the SHA-256 that the description
+states.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal
 
 from ferlite.errors import ModelError
+from ferlite.facts import MAX_DESCRIPTION_BYTES, Facts, shows
 
 METADATA_KEY = "ferlite_bundle"
 DESCRIPTION = "bundle.json"
-# Bounds on what is read into memory; ONNX itself ends at 2 GiB.
-MAX_DESCRIPTION_BYTES = 1 << 20
+YUNET = "yunet"  # the name of a bundle that holds a YuNet network
+# Bound on what is read into memory; ONNX itself ends at 2 GiB.
 MAX_MODEL_BYTES = 512 << 20
-
-_Word = TypeVar("_Word", bound=str)
+# Pixels of the smallest face that a detector finds, where its bundle does not say.
+SMALLEST_FACE = 12
+# Longest sides, in pixels, that a face detector may search; at the most it takes 1 GB of memory.
+SMALLEST_SIZE, LARGEST_SIZE = 32, 8192
 
 _log = logging.getLogger("ferlite")
 
@@ -67,15 +69,13 @@ class CropGeometry:
     rotate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A model and its description; see `find`.
+    """What every model says of itself; see `find`.
 
     path: the folder, or the lone .onnx file.
+    task: "emotion" or "face".
     files: name -> SHA-256 in lower-case hex, of files in that folder.
-    output: "logits" or "probabilities"; temperature divides the logits before the softmax.
-    uncertain_below: a confidence under this means that the emotion is not known.
-    crop: detector name -> geometry; a detector not named here uses the box as it is.
     metrics: as measured by the model's author; data: what it was trained on.
     """
 
@@ -85,12 +85,6 @@ class Bundle:
     version: str
     license: str
     files: Mapping[str, str]
-    input: InputSpec
-    labels: tuple[str, ...]
-    output: Literal["logits", "probabilities"]
-    temperature: float
-    uncertain_below: float
-    crop: Mapping[str, CropGeometry]
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: tuple[str, ...] = ()
 
@@ -98,10 +92,6 @@ class Bundle:
     def precisions(self) -> Mapping[str, str]:
         """ "fp32" and, where the bundle has it, "int8" -> the name of its ONNX file."""
         return {kind: name for name in self.files if (kind := _precision(name))}
-
-    def geometry(self, detector: str) -> CropGeometry:
-        """How to crop a detector's boxes; the box as it is for a detector not in `crop`."""
-        return self.crop.get(detector, CropGeometry())
 
     def load(self, name: str) -> bytes:
         """The bytes of a file, which are those the description states.
@@ -124,6 +114,46 @@ class Bundle:
         """Check every file against its SHA-256; raises ModelError at the first that differs."""
         for name in self.files:
             self.load(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmotionBundle(Bundle):
+    """A classifier of crops.
+
+    output: "logits" or "probabilities"; temperature divides the logits before the softmax.
+    uncertain_below: a confidence under this means that the emotion is not known.
+    crop: detector name -> geometry; a detector not named here uses the box as it is.
+    """
+
+    input: InputSpec
+    labels: tuple[str, ...]
+    output: Literal["logits", "probabilities"]
+    temperature: float
+    uncertain_below: float
+    crop: Mapping[str, CropGeometry]
+
+    def geometry(self, detector: str) -> CropGeometry:
+        """How to crop a detector's boxes; the box as it is for a detector not in `crop`."""
+        return self.crop.get(detector, CropGeometry())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceBundle(Bundle):
+    """An anchor-free detector: uint8 [n, h, w, 3] BGR in, a map for each of `strides` out.
+
+    The maps are what `crops.decode_boxes` takes. A face has `landmarks` points.
+    threshold: least score of a face, 0..1. nms_iou: of two boxes that overlap by more than this,
+        the weaker one is dropped.
+    size: pixels of the longest side of the picture searched. smallest: pixels there of the
+        smallest face that the network finds.
+    """
+
+    strides: tuple[int, ...]
+    landmarks: int
+    threshold: float
+    nms_iou: float
+    size: int
+    smallest: int
 
 
 def models_dir() -> Path:
@@ -216,7 +246,7 @@ def _from_folder(folder: Path) -> Bundle:
         raise ModelError(f"{folder}: no {DESCRIPTION} in this folder, so not a model") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    facts = _Facts.parse(str(path), text)
+    facts = Facts.parse(str(path), text)
     files: dict[str, str] = {}
     for name, value in facts.section("files").items():
         # One plain name: a description must not reach outside its own folder.
@@ -246,19 +276,36 @@ def _from_onnx(path: Path) -> Bundle:
         raise ModelError(
             f"{path}: its metadata has no {METADATA_KEY!r}, so its labels are unknown; {hint}"
         )
-    facts = _Facts.parse(f"{path} (metadata {METADATA_KEY})", text.encode())
+    facts = Facts.parse(f"{path} (metadata {METADATA_KEY})", text.encode())
     return _bundle(facts, path, {path.name: hashlib.sha256(data).hexdigest()})
 
 
-def _bundle(facts: _Facts, path: Path, files: dict[str, str]) -> Bundle:
-    task = facts.choice("task", "emotion")
+def _bundle(facts: Facts, path: Path, files: dict[str, str]) -> Bundle:
+    task = facts.choice("task", "emotion", "face")
+    common: dict[str, Any] = {
+        "path": path,
+        "name": facts.text("name"),
+        "task": task,
+        "version": facts.text("version"),
+        "license": facts.text("license", 500),
+        "files": files,
+        "metrics": _metrics(facts.within("metrics")),
+        "data": facts.strings("data", 500),
+    }
+    if task == "emotion":
+        return _emotion(facts, common)
+    # Its network says nothing of itself; OpenCV knows what it takes and gives.
+    return Bundle(**common) if common["name"] == YUNET else _face(facts, common)
+
+
+def _emotion(facts: Facts, common: dict[str, Any]) -> EmotionBundle:
     spec = facts.within("input")
     labels = facts.strings("labels", 200)
     if not 2 <= len(set(labels)) == len(labels) <= 1000:
         facts.fail("labels", list(labels), "2 to 1000 different names")
     crops: dict[str, CropGeometry] = {}
     for detector in facts.section("crop"):
-        if not _shows(detector, 200):
+        if not shows(detector, 200):
             facts.fail("crop", detector, "names of 1 to 200 printable characters")
         one = facts.within("crop").within(detector)
         crops[detector] = CropGeometry(
@@ -267,13 +314,8 @@ def _bundle(facts: _Facts, path: Path, files: dict[str, str]) -> Bundle:
             dy=one.number("dy", -5, 5),
             rotate=one.boolean("rotate"),
         )
-    return Bundle(
-        path=path,
-        name=facts.text("name"),
-        task=task,
-        version=facts.text("version"),
-        license=facts.text("license", 500),
-        files=files,
+    return EmotionBundle(
+        **common,
         input=InputSpec(
             width=spec.integer("width", 1, 4096),
             height=spec.integer("height", 1, 4096),
@@ -288,12 +330,41 @@ def _bundle(facts: _Facts, path: Path, files: dict[str, str]) -> Bundle:
         temperature=facts.number("temperature", 1e-3, 1e3),
         uncertain_below=facts.number("uncertain_below", 0, 1),
         crop=crops,
-        metrics=_metrics(facts.within("metrics")),
-        data=facts.strings("data", 500),
     )
 
 
-def _metrics(facts: _Facts) -> Mapping[str, Any]:
+def _face(facts: Facts, common: dict[str, Any]) -> FaceBundle:
+    spec = facts.within("input")
+    # Frames go in as they are: scaling is part of the network.
+    spec.choice("color", "bgr")
+    spec.choice("layout", "NHWC")
+    spec.choice("dtype", "uint8")
+    spec.number("scale", 1, 1)
+    spec.number("offset", 0, 0)
+    strides = facts.values.get("strides")
+    if (
+        not isinstance(strides, list)
+        or not strides
+        or strides
+        != sorted(
+            {stride for stride in strides if type(stride) is int and stride in (4, 8, 16, 32)}
+        )
+    ):
+        facts.fail("strides", strides, "a rising list of some of 4, 8, 16, 32")
+    return FaceBundle(
+        **common,
+        strides=tuple(strides),
+        landmarks=facts.integer("landmarks", 5, 5),
+        threshold=facts.number("threshold", 0, 1),
+        nms_iou=facts.number("nms_iou", 0, 1),
+        size=facts.integer("size", SMALLEST_SIZE, LARGEST_SIZE),
+        smallest=facts.integer("smallest", 1, 1024)
+        if "smallest" in facts.values
+        else SMALLEST_FACE,
+    )
+
+
+def _metrics(facts: Facts) -> Mapping[str, Any]:
     """All of them; those that are shown to people are checked where they are stated."""
     if "protocol" in facts.values:
         facts.text("protocol")
@@ -303,86 +374,3 @@ def _metrics(facts: _Facts) -> Mapping[str, Any]:
         if name in facts.values:
             facts.number(name, 0, 1)
     return facts.values
-
-
-def _shows(text: str, longest: int) -> bool:
-    """Whether it can be printed as it is: an escape sequence would command the terminal."""
-    return 0 < len(text) <= longest and text.isprintable()
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """One JSON object of a description; reads typed fields and names what is wrong with one."""
-
-    where: str
-    values: Mapping[str, Any]
-    prefix: str = ""
-
-    @classmethod
-    def parse(cls, where: str, text: bytes) -> _Facts:
-        if len(text) > MAX_DESCRIPTION_BYTES:
-            raise ModelError(f"{where}: over {MAX_DESCRIPTION_BYTES >> 20} MiB, no description")
-        try:
-            values = json.loads(text)
-        # RecursionError: brackets nested thousands deep.
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{where}: not valid JSON: {error}") from None
-        if not isinstance(values, dict):
-            raise ModelError(f"{where}: a JSON object is needed, not {type(values).__name__}")
-        return cls(where, values)
-
-    def fail(self, name: str, value: object, wanted: str) -> NoReturn:
-        shown = "missing" if value is None else f"{value!r:.80}"
-        raise ModelError(f"{self.where}: field {self.prefix}{name} is {shown}; needed: {wanted}")
-
-    def section(self, name: str) -> dict[str, Any]:
-        value = self.values.get(name)
-        if not isinstance(value, dict):
-            self.fail(name, value, "a JSON object")
-        return value
-
-    def within(self, name: str) -> _Facts:
-        return _Facts(self.where, self.section(name), f"{self.prefix}{name}.")
-
-    def text(self, name: str, longest: int = 200) -> str:
-        value = self.values.get(name)
-        if not isinstance(value, str) or not _shows(value, longest):
-            self.fail(name, value, f"a text of 1 to {longest} printable characters")
-        return value
-
-    def choice(self, name: str, *allowed: _Word) -> _Word:
-        value = self.values.get(name)
-        same = [word for word in allowed if word == value]
-        if not same:
-            self.fail(name, value, " or ".join(allowed))
-        return same[0]
-
-    def number(self, name: str, low: float, high: float) -> float:
-        value = self.values.get(name)
-        # bool is an int to Python; NaN fails the comparison.
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.fail(name, value, f"a number from {low:g} to {high:g}")
-        if not low <= value <= high or not math.isfinite(value):
-            self.fail(name, value, f"a number from {low:g} to {high:g}")
-        return float(value)
-
-    def integer(self, name: str, low: int, high: int) -> int:
-        value = self.values.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self.fail(name, value, f"an integer from {low} to {high}")
-        return value
-
-    def boolean(self, name: str) -> bool:
-        value = self.values.get(name)
-        if not isinstance(value, bool):
-            self.fail(name, value, "true or false")
-        return value
-
-    def strings(self, name: str, longest: int) -> tuple[str, ...]:
-        value = self.values.get(name)
-        if not isinstance(value, list):
-            self.fail(name, value, "a list of texts")
-        for item in value:
-            if not isinstance(item, str) or not _shows(item, longest):
-                self.fail(name, item, f"texts of 1 to {longest} printable characters")
-        return tuple(value)

@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferlite import arguments, crops, session
-from ferlite.bundles import Bundle, CropGeometry
-from ferlite.errors import ModelError, UsageError
-from ferlite.precision import Choice, choose, probabilities
+from ferlite.bundles import Bundle, CropGeometry, EmotionBundle, InputSpec
+from ferlite.errors import ModelError
+from ferlite.precision import Trial, open_network
 from ferlite.types import Emotion
 
-PRECISIONS = ("auto", "fp32", "int8")
 # Larger batches run in parts, so that memory does not grow with the number of faces.
 MAX_BATCH = 256
+# Faces in a measured batch: a frame of video holds a few. Crops whose answers are compared.
+TIMED = 4
+COMPARED = 16
 
 
 class EmotionClassifier:
@@ -37,30 +39,21 @@ class EmotionClassifier:
         threads: int = 0,
         precision: str = "auto",
     ) -> None:
-        if precision not in PRECISIONS:
-            raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+        if not isinstance(bundle, EmotionBundle):
+            raise ModelError(f"{bundle.path}: is a model for {bundle.task}, not for emotion")
         self.bundle = bundle
         self.labels = bundle.labels
         self.threads = arguments.threads(threads) or session.default_threads()
-        self.choice: Choice | None = None
-        files = bundle.precisions
-        if precision == "auto":
-            if len(files) == 1:
-                precision = next(iter(files))
-            else:
-                self.choice = choose(
-                    bundle,
-                    self._open("fp32", provider),
-                    lambda: self._open("int8", provider),
-                    self.threads,
-                )
-                precision = self.choice.precision
-        elif precision not in files:
-            raise ModelError(f"{bundle.path}: has no {precision} network, only {', '.join(files)}")
-        self.precision = precision
-        self.file = files[precision]
-        self._session = self._open(precision, provider)
-        self.provider = self._session.provider
+        network = open_network(
+            bundle,
+            provider=provider,
+            threads=self.threads,
+            precision=precision,
+            check=lambda opened: _check(opened, bundle),
+            trial=lambda: trial(bundle),
+        )
+        self._session, self.provider = network.session, network.session.provider
+        self.precision, self.file, self.choice = network.precision, network.file, network.choice
 
     def crop(
         self,
@@ -114,17 +107,6 @@ class EmotionClassifier:
             emotions=dict(zip(self.labels, map(float, probabilities), strict=True)),
         )
 
-    def _open(self, precision: str, provider: str) -> session.Session:
-        name = self.bundle.precisions[precision]
-        opened = session.create(
-            self.bundle.load(name),
-            provider=provider,
-            threads=self.threads,
-            name=str(self.bundle.path / name if self.bundle.path.is_dir() else self.bundle.path),
-        )
-        _check(opened, self.bundle)
-        return opened
-
 
 def squares(boxes: NDArray[np.float32], geometry: CropGeometry) -> NDArray[np.float32]:
     """The squares to crop, float32 [n, 4], for a detector's boxes, float32 [n, 4]."""
@@ -135,7 +117,57 @@ def squares(boxes: NDArray[np.float32], geometry: CropGeometry) -> NDArray[np.fl
     return np.ascontiguousarray(np.stack([left, top, side, side], axis=1), np.float32)
 
 
-def _check(opened: session.Session, bundle: Bundle) -> None:
+def probabilities(
+    bundle: EmotionBundle, output: NDArray[np.float32], network: str
+) -> NDArray[np.float32]:
+    """Of a network's output [n, labels], at the bundle's temperature; each row sums to 1.
+
+    Raises ModelError, naming the network, when a score is not finite.
+    """
+    scores = output.astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise ModelError(f"{network}: gave a score that is not a finite number")
+    if bundle.output == "probabilities":
+        # The same temperature then sharpens or flattens them.
+        scores = np.log(np.maximum(scores, 1e-12))
+    scores /= bundle.temperature
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares: NDArray[np.float32] = np.divide(powers, powers.sum(axis=1, keepdims=True)).astype(
+        np.float32
+    )
+    return shares
+
+
+def trial(bundle: EmotionBundle) -> Trial:
+    """For the choice between the networks of a bundle."""
+    pictures = _pictures(bundle.input)
+
+    def difference(exact: list[NDArray[Any]], rough: list[NDArray[Any]]) -> float:
+        a, b = (probabilities(bundle, one[0], str(bundle.path)) for one in (exact, rough))
+        return float(np.abs(a - b).max())
+
+    return Trial(pictures[:TIMED], pictures, difference)
+
+
+def _pictures(spec: InputSpec) -> NDArray[Any]:
+    """Soft blobs, the same everywhere: enlarged noise, which stirs the network as faces do."""
+    draw = np.random.default_rng(0)
+    noise = draw.integers(0, 256, (64, 64, 3), np.uint8)
+    side = 6
+    corners = draw.uniform(0, len(noise) - side, (COMPARED, 2))
+    return crops.crop_faces(
+        noise,
+        np.hstack([corners, np.full_like(corners, side)]),
+        size=(spec.width, spec.height),
+        color=spec.color,
+        dtype=spec.dtype,
+        scale=spec.scale,
+        offset=spec.offset,
+        layout=spec.layout,
+    )
+
+
+def _check(opened: session.Session, bundle: EmotionBundle) -> None:
     """ModelError unless the network is a classifier of the bundle's input into its labels."""
     spec = bundle.input
     wanted = spec.shape

@@ -19,23 +19,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from ferlite import session
 from ferlite.arguments import number
-from ferlite.bundles import Bundle, InputSpec
-from ferlite.crops import crop_faces
-from ferlite.errors import ModelError
+from ferlite.bundles import Bundle
+from ferlite.errors import ModelError, UsageError
 from ferlite.session import Session
 
-# Faces in a measured batch: a frame of video holds a few.
-BATCH = 4
+PRECISIONS = ("auto", "fp32", "int8")
 MEASURE_S = 0.15
 # The fp32 network is the more exact one; INT8 must be worth it.
 WORTH = 0.95
-# Pictures to compare answers on, and how far any probability may be off. Where the processor has
-# VNNI, the two networks of the packaged model differ by at most 0.06 on such pictures.
-COMPARED = 16
+# How far any probability may be off. Where the processor has VNNI, the two networks of the packaged
+# emotion model differ by at most 0.06.
 AGREE = 0.2
 # Old entries (models since replaced) are dropped beyond this many.
 MAX_ENTRIES = 64
@@ -43,7 +40,7 @@ MAX_ENTRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """precision: "fp32" or "int8"; fp32_ms, int8_ms: milliseconds a batch of `BATCH` faces took.
+    """precision: "fp32" or "int8"; fp32_ms, int8_ms: milliseconds that one run of each took.
 
     difference: the most by which a probability differed between the two.
     """
@@ -54,49 +51,105 @@ class Choice:
     difference: float
 
 
-def choose(bundle: Bundle, fp32: Session, open_int8: Callable[[], Session], threads: int) -> Choice:
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What two networks are put to; each input is an array as `Session.run` takes it.
+
+    timed: as large as an input in use. compared: input of which the answers are compared.
+    difference: of the outputs for `compared`, fp32's first: by how much a probability differs.
+    """
+
+    timed: NDArray[Any]
+    compared: NDArray[Any]
+    difference: Callable[[list[NDArray[Any]], list[NDArray[Any]]], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network of a bundle that runs: its session, "fp32" or "int8", and its file's name.
+
+    choice: how it was chosen; None where there was nothing to choose.
+    """
+
+    session: Session
+    precision: str
+    file: str
+    choice: Choice | None
+
+
+def open_network(
+    bundle: Bundle,
+    *,
+    provider: str,
+    threads: int,
+    precision: str,
+    check: Callable[[Session], None],
+    trial: Callable[[], Trial],
+) -> Network:
+    """Open one of a bundle's networks.
+
+    provider, threads: as for `session.create`. precision: one of `PRECISIONS`.
+    check: raises ModelError unless the network does what the bundle says; called on each opened.
+    trial: made when there is something to measure.
+    Raises UsageError, ModelError, ProviderError.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+    files = bundle.precisions
+
+    def opened(kind: str) -> Session:
+        name = files[kind]
+        made = session.create(
+            bundle.load(name),
+            provider=provider,
+            threads=threads,
+            name=str(bundle.path / name if bundle.path.is_dir() else bundle.path),
+        )
+        check(made)
+        return made
+
+    choice = None
+    if precision == "auto":
+        precision = next(iter(files))
+        if len(files) > 1:
+            fp32 = opened("fp32")
+            choice = choose(bundle, fp32, lambda: opened("int8"), threads, trial)
+            precision = choice.precision
+            if precision == "fp32":
+                return Network(fp32, precision, files[precision], choice)
+    elif precision not in files:
+        raise ModelError(f"{bundle.path}: has no {precision} network, only {', '.join(files)}")
+    return Network(opened(precision), precision, files[precision], choice)
+
+
+def choose(
+    bundle: Bundle,
+    fp32: Session,
+    open_int8: Callable[[], Session],
+    threads: int,
+    trial: Callable[[], Trial],
+) -> Choice:
     """What `measure` says of a bundle's two networks, unless that is remembered."""
     key = _key(bundle, fp32.provider, threads)
     found = _read().get(key)
     if found is None:
-        found = measure(bundle, fp32, open_int8())
+        found = measure(trial(), fp32, open_int8())
         _write(_read() | {key: found})
     return found
 
 
-def measure(bundle: Bundle, fp32: Session, int8: Session) -> Choice:
+def measure(trial: Trial, fp32: Session, int8: Session) -> Choice:
     """The faster by the best time of each, run in turns for `MEASURE_S`; fp32 unless they agree."""
-    pictures = _pictures(bundle.input)
-    exact, rough = (probabilities(bundle, one.run(pictures)[0], one.name) for one in (fp32, int8))
-    difference = round(float(np.abs(exact - rough).max()), 4)
-    batch = pictures[:BATCH]
+    exact, rough = (one.run(trial.compared) for one in (fp32, int8))
+    difference = round(trial.difference(exact, rough), 4)
     times: tuple[list[float], list[float]] = ([], [])
     end = time.perf_counter() + MEASURE_S
     while time.perf_counter() < end or len(times[1]) < 3:
-        for session, spent in zip((fp32, int8), times, strict=True):
-            spent.append(_time(session, batch))
+        for one, spent in zip((fp32, int8), times, strict=True):
+            spent.append(_time(one, trial.timed))
     fast = [round(min(spent) * 1e3, 4) for spent in times]
     better = fast[1] < WORTH * fast[0] and difference <= AGREE
     return Choice("int8" if better else "fp32", fast[0], fast[1], difference)
-
-
-def probabilities(bundle: Bundle, output: NDArray[np.float32], network: str) -> NDArray[np.float32]:
-    """Of a network's output [n, labels], at the bundle's temperature; each row sums to 1.
-
-    Raises ModelError, naming the network, when a score is not finite.
-    """
-    scores = output.astype(np.float64)
-    if not np.isfinite(scores).all():
-        raise ModelError(f"{network}: gave a score that is not a finite number")
-    if bundle.output == "probabilities":
-        # The same temperature then sharpens or flattens them.
-        scores = np.log(np.maximum(scores, 1e-12))
-    scores /= bundle.temperature
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares: NDArray[np.float32] = np.divide(powers, powers.sum(axis=1, keepdims=True)).astype(
-        np.float32
-    )
-    return shares
 
 
 def cache_file() -> Path:
@@ -105,27 +158,9 @@ def cache_file() -> Path:
     return Path(root) / "ferlite" / "choice.json"
 
 
-def _pictures(spec: InputSpec) -> NDArray[Any]:
-    """Soft blobs, the same everywhere: enlarged noise, which stirs the network as faces do."""
-    draw = np.random.default_rng(0)
-    noise = draw.integers(0, 256, (64, 64, 3), np.uint8)
-    side = 6
-    corners = draw.uniform(0, len(noise) - side, (COMPARED, 2))
-    return crop_faces(
-        noise,
-        np.hstack([corners, np.full_like(corners, side)]),
-        size=(spec.width, spec.height),
-        color=spec.color,
-        dtype=spec.dtype,
-        scale=spec.scale,
-        offset=spec.offset,
-        layout=spec.layout,
-    )
-
-
-def _time(session: Session, batch: NDArray[Any]) -> float:
+def _time(network: Session, batch: NDArray[Any]) -> float:
     start = time.perf_counter()
-    session.run(batch)
+    network.run(batch)
     return time.perf_counter() - start
 
 

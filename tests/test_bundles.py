@@ -12,7 +12,7 @@ import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ferlite import bundles
+from ferlite import bundles, facts
 from ferlite.errors import ModelError
 
 
@@ -88,7 +88,7 @@ def test_lone_onnx_carries_the_same_description(folder: Path) -> None:
     [
         (["name"], ..., "field name is missing"),
         (["name"], "two\nlines", "field name is 'two\\nlines'"),
-        (["task"], "speech", "field task is 'speech'; needed: emotion"),
+        (["task"], "speech", "field task is 'speech'; needed: emotion or face"),
         (["version"], 1, "field version is 1;"),
         (["license"], "", "field license is ''"),
         (["files"], ["model.onnx"], "field files is ['model.onnx']; needed: a JSON object"),
@@ -164,7 +164,7 @@ def test_a_bad_field_is_named_with_its_value(
         (b"\xff\xfe", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
         (b"[]", "a JSON object is needed, not list"),
-        (b" " * (bundles.MAX_DESCRIPTION_BYTES + 1), "over 1 MiB"),
+        (b" " * (facts.MAX_DESCRIPTION_BYTES + 1), "over 1 MiB"),
     ],
 )
 def test_a_damaged_description(folder: Path, text: bytes, shown: str) -> None:

@@ -35,7 +35,7 @@ class _Entry(NamedTuple):
 COMMANDS = {
     "detect": _Entry("ferlite.cli.detect", "detect", "Read emotions from pictures, video, camera."),
     "demo": _Entry("ferlite.cli.demo", "demo", "Try it: a built-in clip, no file and no network."),
-    "models": _Entry("ferlite.cli.models", "models", "List, show and verify installed models."),
+    "models": _Entry("ferlite.cli.models", "models", "List, show, verify, add, remove models."),
     "doctor": _Entry("ferlite.cli.doctor", "doctor", "Tell what works on this machine."),
     "train": _Entry("ferlite.cli.train", "train", "Train an emotion model."),
     "evaluate": _Entry("ferlite.cli.evaluate", "evaluate", "Score a model on labelled faces."),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -51,3 +52,25 @@ class Signals:
             raise Interrupted(signum)
         self.received = signum
         threading.Thread(target=self._stop, name="ferlite-stop", daemon=True).start()
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """SIGINT or SIGTERM raises Interrupted, for work that is undone and not finished when stopped.
+
+    Only the first does: what it sets off, such as removing files, is not disturbed by a second.
+    """
+    arrived = False
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        nonlocal arrived
+        if not arrived:
+            arrived = True
+            raise Interrupted(signum)
+
+    previous = {one: signal.signal(one, handler) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, before in previous.items():
+            signal.signal(signum, before)

@@ -1,17 +1,22 @@
-"""`ferlite models`: what is installed, what a model says of itself, whether its files are whole."""
+"""`ferlite models`: what is installed and what it says of itself; adding and removing your own."""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ferlite.cli.params import Name
 from ferlite.errors import ModelError
 
 if TYPE_CHECKING:
     from ferlite.bundles import Bundle
+    from ferlite.download import Progress
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
@@ -22,6 +27,8 @@ Examples:
   ferlite models list
   ferlite models show emotion
   ferlite models verify
+  ferlite models add face_detection_yunet_2023mar.onnx
+  ferlite models remove yunet
 """
 )
 def models() -> None:
@@ -38,7 +45,7 @@ def models() -> None:
 )
 @_JSON
 def list_(as_json: bool) -> None:
-    """One line a model: name, task, version, size, score, and whether its files are whole."""
+    """One line a model: name, task, version, size, licence, score, state of the files, folder."""
     from ferlite.bundles import installed_names
 
     rows = []
@@ -59,8 +66,8 @@ def list_(as_json: bool) -> None:
         size = sum(file["bytes"] or 0 for file in row["files"].values()) / 1e6
         state = "files verified" if row["verified"] else f"broken: {row['problem']}"
         click.echo(
-            f"{row['model']:12} {row['task']} {row['version']}  {size:.2f} MB"
-            f"  {_score(row['metrics'])}  {state}"
+            f"{row['model']:12} {row['task']} {row['version']}  {size:.2f} MB  {row['license']}"
+            f"  {_score(row['metrics'])}  {state}  {row['path']}"
         )
 
 
@@ -79,24 +86,14 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(row, indent=2))
         return
-    takes = row["input"]
     lines = {
         "model": f"{row['name']} {row['version']} ({row['task']})",
         "folder": row["path"],
         "license": row["license"],
-        "input": f"{takes['width']}x{takes['height']} {takes['color']} {takes['dtype']}"
-        f" {takes['layout']}, pixel * {takes['scale']:g} + {takes['offset']:g}",
-        "labels": ", ".join(row["labels"]),
-        "output": f"{row['output']}, temperature {row['temperature']:g},"
-        f" uncertain below {row['uncertain_below']:g}",
+        **_of_task(row),
         "score": _score(row["metrics"]),
         "trained on": "; ".join(row["data"]) or "not stated",
     }
-    for detector, crop in row["crop"].items():
-        lines[f"crop {detector}"] = (
-            f"{crop['scale']:g} x the box, moved by ({crop['dx']:g}, {crop['dy']:g}) of it"
-            + (", eyes level" if crop["rotate"] else "")
-        )
     for file, about in row["files"].items():
         size = "missing" if about["bytes"] is None else f"{about['bytes'] / 1e3:.0f} kB"
         lines[f"file {file}"] = f"{size}, SHA-256 {about['sha256']}"
@@ -144,6 +141,98 @@ def verify(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     ctx.exit(1 if any(problems.values()) else 0)
 
 
+@models.command(
+    "add",
+    epilog="""\b
+Examples:
+  ferlite models add face_detection_yunet_2023mar.onnx
+  ferlite models add runs/mine                       a folder that ferlite exported
+  ferlite models add https://example.org/m.onnx --sha256 3f9a... --name mine
+  ferlite models add https://github.com/opencv/opencv_zoo/raw/main/models/\
+face_detection_yunet/face_detection_yunet_2023mar.onnx
+Then: ferlite detect clip.mp4 --detector yunet, or --model mine
+""",
+)
+@click.argument("source", metavar="FILE|FOLDER|URL", type=Name())
+@click.option("--sha256", metavar="HEX", help="Checksum that the file must have.")
+@click.option("--name", metavar="NAME", help="What to call it; by default as it calls itself.")
+@click.option("--force", is_flag=True, help="Replace another model of that name.")
+@click.option(
+    "--timeout",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest wait for a server that sends nothing or next to nothing.",
+)
+def add(source: str, sha256: str | None, name: str | None, force: bool, timeout: float) -> None:
+    """Install a model of your own: it is checked, copied and found by its name from then on.
+
+    It goes to ~/.local/share/ferlite/models (or $FERLITE_HOME/models), needs no network later, and
+    must be a file or folder that ferlite exported, or the face detector YuNet 2023mar of the OpenCV
+    model zoo, which is known by its checksum. Any other file from a URL needs --sha256. What is
+    wrong, or was interrupted, leaves nothing behind.
+    """
+    from ferlite.cli.interrupt import raised
+    from ferlite.registry import add as install
+
+    with raised(), _download_bar() as progress:
+        added = install(
+            source, sha256=sha256, name=name, force=force, timeout_s=timeout, progress=progress
+        )
+    row = _facts(added.bundle)
+    size = sum(file["bytes"] or 0 for file in row["files"].values()) / 1e6
+    option = "--detector" if row["task"] == "face" else "--model"
+    click.echo(
+        f"{'added' if added.changed else 'already installed:'} {row['model']}"
+        f" ({row['task']} {row['version']}, {size:.2f} MB, {row['license']}) in {row['path']};"
+        f" use it with {option} {row['model']}"
+    )
+
+
+@models.command("remove", epilog="\b\nExamples:\n  ferlite models remove yunet\n")
+@click.argument("name", type=Name())
+def remove(name: str) -> None:
+    """Remove the model NAME, one of your own, with its folder."""
+    from ferlite.cli.interrupt import raised
+    from ferlite.registry import remove as uninstall
+
+    with raised():
+        folder = uninstall(name)
+    click.echo(f"removed {name} from {folder}")
+
+
+@contextmanager
+def _download_bar() -> Iterator[Progress | None]:
+    """A bar on stderr from the first bytes on; None unless that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(
+        BarColumn(bar_width=None),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        expand=True,
+        transient=True,
+        refresh_per_second=4,
+    ) as bar:
+        task = None
+
+        def progress(received: int, total: int | None) -> None:
+            nonlocal task
+            if task is None:
+                task = bar.add_task("download", total=total)
+            bar.update(task, completed=received)
+
+        yield progress
+
+
 def _find(name: str) -> Bundle:
     from ferlite.bundles import find
 
@@ -170,6 +259,33 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         "verified": problem is None,
         "problem": problem,
     }
+
+
+def _of_task(row: dict[str, Any]) -> dict[str, str]:
+    """The lines that only a classifier or only a detector has."""
+    if "labels" in row:
+        takes = row["input"]
+        lines = {
+            "input": f"{takes['width']}x{takes['height']} {takes['color']} {takes['dtype']}"
+            f" {takes['layout']}, pixel * {takes['scale']:g} + {takes['offset']:g}",
+            "labels": ", ".join(row["labels"]),
+            "output": f"{row['output']}, temperature {row['temperature']:g},"
+            f" uncertain below {row['uncertain_below']:g}",
+        }
+        for detector, crop in row["crop"].items():
+            lines[f"crop {detector}"] = (
+                f"{crop['scale']:g} x the box, moved by ({crop['dx']:g}, {crop['dy']:g}) of it"
+                + (", eyes level" if crop["rotate"] else "")
+            )
+        return lines
+    if "strides" in row:
+        return {
+            "searches": f"the picture at {row['size']} pixels of its longest side, faces from"
+            f" {row['smallest']} pixels there",
+            "output": f"strides {', '.join(map(str, row['strides']))}, {row['landmarks']}"
+            f" landmarks, threshold {row['threshold']:g}, overlap at most {row['nms_iou']:g}",
+        }
+    return {}
 
 
 def _score(metrics: dict[str, Any]) -> str:

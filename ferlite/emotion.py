@@ -142,11 +142,13 @@ def trial(bundle: EmotionBundle) -> Trial:
     """For the choice between the networks of a bundle."""
     pictures = _pictures(bundle.input)
 
-    def difference(exact: list[NDArray[Any]], rough: list[NDArray[Any]]) -> float:
-        a, b = (probabilities(bundle, one[0], str(bundle.path)) for one in (exact, rough))
-        return float(np.abs(a - b).max())
+    def difference(fp32: session.Session, int8: session.Session) -> float:
+        exact, rough = (
+            probabilities(bundle, one.run(pictures)[0], one.name) for one in (fp32, int8)
+        )
+        return float(np.abs(exact - rough).max())
 
-    return Trial(pictures[:TIMED], pictures, difference)
+    return Trial(pictures[:TIMED], difference)
 
 
 def _pictures(spec: InputSpec) -> NDArray[Any]:

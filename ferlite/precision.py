@@ -53,15 +53,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What two networks are put to; each input is an array as `Session.run` takes it.
+    """What two networks are put to.
 
-    timed: as large as an input in use. compared: input of which the answers are compared.
-    difference: of the outputs for `compared`, fp32's first: by how much a probability differs.
+    timed: an input as large as in use.
+    difference: of the answers of two networks, fp32 first: by how much a probability differs.
     """
 
     timed: NDArray[Any]
-    compared: NDArray[Any]
-    difference: Callable[[list[NDArray[Any]], list[NDArray[Any]]], float]
+    difference: Callable[[Session, Session], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +139,7 @@ def choose(
 
 def measure(trial: Trial, fp32: Session, int8: Session) -> Choice:
     """The faster by the best time of each, run in turns for `MEASURE_S`; fp32 unless they agree."""
-    exact, rough = (one.run(trial.compared) for one in (fp32, int8))
-    difference = round(trial.difference(exact, rough), 4)
+    difference = round(trial.difference(fp32, int8), 4)
     times: tuple[list[float], list[float]] = ([], [])
     end = time.perf_counter() + MEASURE_S
     while time.perf_counter() < end or len(times[1]) < 3:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_face
 import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,6 +157,72 @@ def test_a_bad_field_is_named_with_its_value(
     assert "\n" not in message and len(message) < 400
 
 
+def test_reads_every_field_of_a_detector(tmp_path: Path) -> None:
+    folder = tiny_face.write_bundle(tmp_path / "face", version="2.1.0", landmarks=5)
+    bundle = bundles.find(folder)
+    assert isinstance(bundle, bundles.FaceBundle)
+    assert (bundle.name, bundle.task, bundle.version) == ("tiny-face", "face", "2.1.0")
+    assert (bundle.strides, bundle.landmarks) == ((8, 16, 32), 5)
+    assert (bundle.threshold, bundle.nms_iou, bundle.size) == (0.5, 0.3, 320)
+    assert bundle.smallest == 16 and bundle.data == ("made by hand",)
+    edit(folder, "smallest", value=...)
+    again = bundles.find(folder)
+    assert isinstance(again, bundles.FaceBundle) and again.smallest == bundles.SMALLEST_FACE
+    lone = bundles.find(folder / "model.onnx")
+    assert isinstance(lone, bundles.FaceBundle) and lone.strides == bundle.strides
+
+
+def test_a_yunet_says_nothing_more(tmp_path: Path) -> None:
+    folder = tiny_face.write_bundle(tmp_path / "yunet", name="yunet")
+    for field in ("input", "strides", "landmarks", "threshold", "nms_iou", "size"):
+        edit(folder, field, value=...)
+    bundle = bundles.find(folder)
+    assert type(bundle) is bundles.Bundle and (bundle.task, bundle.name) == ("face", "yunet")
+    bundle.verify()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "shown"),
+    [
+        (["input"], ..., "field input is missing"),
+        (["input", "color"], "rgb", "field input.color is 'rgb'; needed: bgr"),
+        (["input", "layout"], "NCHW", "field input.layout is 'NCHW'; needed: NHWC"),
+        (["input", "dtype"], "float32", "field input.dtype is 'float32'; needed: uint8"),
+        (["input", "scale"], 0.5, "field input.scale is 0.5"),
+        (["input", "offset"], float("nan"), "field input.offset is nan"),
+        (["strides"], ..., "field strides is missing; needed: a rising list of some of 4, 8,"),
+        (["strides"], 8, "field strides is 8"),
+        (["strides"], [], "field strides is []"),
+        (["strides"], [8, 8], "field strides is [8, 8]"),
+        (["strides"], [16, 8], "field strides is [16, 8]"),
+        (["strides"], [8, 24], "field strides is [8, 24]"),
+        (["strides"], [8.0], "field strides is [8.0]"),
+        (["strides"], [[8]], "field strides is [[8]]"),
+        (["strides"], [-8], "field strides is [-8]"),
+        (["strides"], [0], "field strides is [0]"),
+        (["strides"], [8] * 5000, "field strides is [8, 8,"),
+        (["landmarks"], 68, "field landmarks is 68; needed: an integer from 5 to 5"),
+        (["threshold"], 1.5, "field threshold is 1.5; needed: a number from 0 to 1"),
+        (["threshold"], None, "field threshold is missing"),
+        (["nms_iou"], -0.1, "field nms_iou is -0.1"),
+        (["size"], 10**9, "field size is 1000000000; needed: an integer from 32 to 8192"),
+        (["size"], 0, "field size is 0"),
+        (["smallest"], 0, "field smallest is 0"),
+        (["name"], "a\x1b[2J", "field name is 'a\\x1b[2J'"),
+        (["metrics"], [], "field metrics is []"),
+        (["files", "../x.onnx"], {"sha256": "0" * 64}, "field files is '../x.onnx'"),
+    ],
+)
+def test_a_bad_field_of_a_detector(tmp_path: Path, path: list[str], value: Any, shown: str) -> None:
+    folder = tiny_face.write_bundle(tmp_path / "face")
+    edit(folder, *path, value=value)
+    with pytest.raises(ModelError) as caught:
+        bundles.find(folder)
+    message = str(caught.value)
+    assert shown in message and str(folder / "bundle.json") in message
+    assert "\n" not in message and len(message) < 400
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -185,7 +252,8 @@ JSON = st.recursive(
 def test_any_json_is_a_bundle_or_a_model_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    whole = {"files": {"model.onnx": {"sha256": "0" * 64}}} | tiny_model.facts()
+    described = data.draw(st.sampled_from([tiny_model.facts(), tiny_face.facts()]))
+    whole = {"files": {"model.onnx": {"sha256": "0" * 64}}} | described
     for name in data.draw(st.sets(st.sampled_from(sorted(whole)), min_size=1, max_size=3)):
         section = whole[name]
         if isinstance(section, dict) and section and data.draw(st.booleans()):
@@ -199,7 +267,10 @@ def test_any_json_is_a_bundle_or_a_model_error(
     except ModelError as error:
         assert "\n" not in str(error)
     else:
-        assert bundle.labels and bundle.input.width >= 1
+        if isinstance(bundle, bundles.EmotionBundle):
+            assert bundle.labels and bundle.input.width >= 1
+        elif isinstance(bundle, bundles.FaceBundle):
+            assert bundle.strides and 32 <= bundle.size <= 8192
 
 
 def test_changed_missing_empty_and_huge_files(

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ferlite import arguments
+from ferlite.bundles import LARGEST_SIZE, SMALLEST_SIZE
 from ferlite.types import Detections
 
-# Longest side of the picture a detector searches, in pixels; larger frames are shrunk.
+# Longest side of the picture that OpenCV's detectors search, in pixels; larger frames are shrunk.
 WORKING_SIDE = 640
+
+Size = int | Literal["auto"] | None
 
 
 class Detector(Protocol):
     """Finds faces; safe to call from several threads.
 
     name: the key into a bundle's crop geometry.
-    models: what it loaded, each {"task", "name", "file", "sha256"}; empty for OpenCV's own.
+    models: what it loaded, each {"task", "name", "file", "sha256"} and perhaps more; empty for
+        OpenCV's own.
     """
 
     @property
@@ -30,6 +35,19 @@ class Detector(Protocol):
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """Faces of an image, uint8 [h, w, 3] BGR, best score first."""
+        ...
+
+
+@runtime_checkable
+class BatchDetector(Detector, Protocol):
+    """A detector that takes several frames in one run of its network."""
+
+    def detect_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Faces of each image, as `detect` finds them; images of equal size share a run."""
+        ...
+
+    def batch_size(self, height: int, width: int) -> int:
+        """How many frames of this size are worth a common run; 1 where it would gain nothing."""
         ...
 
 
@@ -52,20 +70,38 @@ def check_min_face(min_face: float) -> float:
     return arguments.number("min_face", min_face, 0, math.inf, "use 0 or a size in pixels")
 
 
-def shrink(
-    image: NDArray[np.uint8], min_face: float, smallest: float
-) -> tuple[NDArray[np.uint8], float, float]:
-    """The picture to search, at most `WORKING_SIDE` long, and the factors back to frame pixels.
+def check_size(size: Size) -> Size:
+    """UsageError unless None, "auto", or a whole number of pixels a detector can search."""
+    if size is None or size == "auto":
+        return size
+    wanted = f"use auto, or pixels from {SMALLEST_SIZE} to {LARGEST_SIZE}"
+    return arguments.integer("detect_size", size, SMALLEST_SIZE, LARGEST_SIZE, wanted)
 
-    min_face: a face of this many frame pixels must keep the `smallest` side the detector can find,
-    so a small `min_face` raises the resolution. Returns (image, factor of x, factor of y).
+
+def searched_side(
+    frame_side: int, size: Size, *, default: int, min_face: float, smallest: float
+) -> float:
+    """Pixels of the longest side to search, of a frame with this longest side.
+
+    A number is taken as it is. Otherwise it is the detector's `default`, or as many as a face of
+    `min_face` frame pixels needs to keep the `smallest` side that the detector finds.
+    """
+    if isinstance(size, int):
+        side: float = size
+    else:
+        side = max(default, frame_side * smallest / min_face if min_face else 0)
+    return min(side, frame_side, LARGEST_SIZE)
+
+
+def shrink(image: NDArray[np.uint8], side: float) -> tuple[NDArray[np.uint8], float, float]:
+    """The picture with at most `side` pixels on its longest side.
+
+    Returns (image, factor of x, factor of y); the factors lead back to frame pixels.
     """
     import cv2
 
     height, width = image.shape[:2]
-    scale = WORKING_SIDE / max(height, width)
-    if min_face:
-        scale = max(scale, smallest / min_face)
+    scale = side / max(height, width)
     if scale >= 1:
         return image, 1.0, 1.0
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -34,16 +34,23 @@ class HaarDetector:
     name = "haar"
     models: tuple[dict[str, str], ...] = ()
 
-    def __init__(self, *, threshold: float | None = None, min_face: float = 0) -> None:
+    def __init__(
+        self,
+        *,
+        threshold: float | None = None,
+        min_face: float = 0,
+        size: detector.Size = None,
+    ) -> None:
         import cv2
 
         if not hasattr(cv2, "CascadeClassifier"):
             raise ModelError(
                 f"detector haar needs OpenCV 4; OpenCV {cv2.__version__} has no Haar cascades:"
-                " pip install 'opencv-python-headless<5', or give a YuNet model as the detector"
+                " pip install 'opencv-python-headless<5', or use another detector"
             )
         self._threshold = detector.check_threshold(threshold, 0.0)
         self._min_face = detector.check_min_face(min_face)
+        self._size = detector.check_size(size)
         import cv2.data
 
         path = Path(cv2.data.haarcascades) / CASCADE
@@ -57,7 +64,14 @@ class HaarDetector:
         """See `Detector.detect`."""
         import cv2
 
-        small, back_x, back_y = detector.shrink(image, self._min_face, SMALLEST)
+        side = detector.searched_side(
+            max(image.shape[:2]),
+            self._size,
+            default=detector.WORKING_SIDE,
+            min_face=self._min_face,
+            smallest=SMALLEST,
+        )
+        small, back_x, back_y = detector.shrink(image, side)
         # A whisker smaller: the exact limit is applied to the boxes below.
         least = int(0.9 * self._min_face / max(back_x, back_y))
         # OpenCV cannot be asked for a size beyond its 32-bit integers.

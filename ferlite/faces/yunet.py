@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite.bundles import read_model
+from ferlite.bundles import YUNET
 from ferlite.errors import ModelError
 from ferlite.faces import detector
 from ferlite.types import Detections
@@ -24,22 +24,28 @@ TOP_K = 5000  # candidates before suppression; OpenCV's default
 class YuNetDetector:
     """Faces with five landmarks; see `ferlite.faces.open_detector`.
 
-    path: such as face_detection_yunet_2023mar.onnx of the OpenCV model zoo. Raises ModelError when
-    the file is not a YuNet network.
+    content: of an ONNX file such as face_detection_yunet_2023mar.onnx of the OpenCV model zoo.
+    file: its name, for messages. Raises ModelError when it is not a YuNet network.
     """
 
-    name = "yunet"
+    name = YUNET
 
     def __init__(
-        self, path: str | Path, *, threshold: float | None = None, min_face: float = 0
+        self,
+        content: bytes,
+        file: str,
+        *,
+        threshold: float | None = None,
+        min_face: float = 0,
+        size: detector.Size = None,
     ) -> None:
         import cv2
 
         threshold = detector.check_threshold(threshold, THRESHOLD)
         self._min_face = detector.check_min_face(min_face)
-        content = read_model(Path(path))
+        self._size = detector.check_size(size)
         digest = hashlib.sha256(content).hexdigest()
-        about = {"task": "faces", "name": "yunet", "file": Path(path).name, "sha256": digest}
+        about = {"task": "face", "name": self.name, "file": Path(file).name, "sha256": digest}
         self.models = (about,)
         data = np.frombuffer(content, np.uint8)
         # FaceDetectorYN takes any network at first and fails in the middle of a frame; OpenCV
@@ -53,17 +59,24 @@ class YuNetDetector:
             _, rows = self._network.detect(np.zeros((64, 64, 3), np.uint8))
         except cv2.error as error:
             reason = str(error.err or error).split("\n")[0].strip()
-            raise ModelError(f"{path}: not a YuNet face detector: {reason}") from None
+            raise ModelError(f"{file}: not a YuNet face detector: {reason}") from None
         finally:
             cv2.utils.logging.setLogLevel(level)
         if rows is not None and rows.shape[1] != 15:
-            raise ModelError(f"{path}: not a YuNet face detector: gives {rows.shape[1]} columns")
+            raise ModelError(f"{file}: not a YuNet face detector: gives {rows.shape[1]} columns")
         # The input size is part of the network's state.
         self._lock = threading.Lock()
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """See `Detector.detect`."""
-        small, back_x, back_y = detector.shrink(image, self._min_face, SMALLEST)
+        side = detector.searched_side(
+            max(image.shape[:2]),
+            self._size,
+            default=detector.WORKING_SIDE,
+            min_face=self._min_face,
+            smallest=SMALLEST,
+        )
+        small, back_x, back_y = detector.shrink(image, side)
         # OpenCV answers strips of a few pixels with values that differ from call to call.
         if min(small.shape[:2]) < SMALLEST:
             return detector.empty(landmarks=True)

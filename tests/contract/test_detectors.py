@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ferlite.errors import FerliteError, ModelError, UsageError
-from ferlite.faces import Detector, open_detector
-from ferlite.faces.detector import WORKING_SIDE, shrink
+from ferlite.faces import DEFAULT_DETECTOR, DETECTORS, FERLITE_FACE, Detector, open_detector
+from ferlite.faces.detector import WORKING_SIDE, searched_side, shrink
 from ferlite.types import Detections
 
 Image = NDArray[np.uint8]
@@ -23,13 +23,18 @@ YUNET = Path("models") / "face_detection_yunet_2023mar.onnx"
 FACES = {"astronaut": (175, 65, 100, 110), "hopper": (200, 105, 165, 190)}
 
 
-@pytest.fixture(scope="module", params=["haar", pytest.param("yunet", marks=pytest.mark.shared)])
+@pytest.fixture(
+    scope="module",
+    params=[FERLITE_FACE, "haar", pytest.param("yunet", marks=pytest.mark.shared)],
+)
 def opener(request: pytest.FixtureRequest) -> Opener:
     """Opens the detector with the options given."""
-    if request.param == "haar":
-        return lambda **options: open_detector("haar", **options)
-    model = request.getfixturevalue("shared") / YUNET
-    return lambda **options: open_detector(model, **options)
+    name: str | Path = request.param
+    if name == FERLITE_FACE and name != DEFAULT_DETECTOR:
+        pytest.skip("its weights are not here yet")
+    if name == "yunet":
+        name = request.getfixturevalue("shared") / YUNET
+    return lambda **options: open_detector(name, **options)
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +169,10 @@ def test_many_threads_agree(detector: Detector, portraits: dict[str, Image]) -> 
 
 
 def test_name_and_models(detector: Detector) -> None:
-    assert detector.name in ("haar", "yunet")
+    assert detector.name in DETECTORS
     for model in detector.models:
-        assert set(model) == {"task", "name", "file", "sha256"} and len(model["sha256"]) == 64
+        assert model["task"] == "face" and model["name"] == detector.name
+        assert model["file"].endswith(".onnx") and len(model["sha256"]) == 64
 
 
 @pytest.mark.parametrize(
@@ -178,6 +184,12 @@ def test_name_and_models(detector: Detector) -> None:
         ({"min_face": float("nan")}, "min_face is nan"),
         ({"min_face": float("inf")}, "min_face is inf; use 0 or a size in pixels"),
         ({"min_face": "40"}, "min_face is '40'"),
+        ({"size": 0}, "detect_size is 0; use auto, or pixels from 32 to 8192"),
+        ({"size": 31}, "detect_size is 31"),
+        ({"size": 8193}, "detect_size is 8193"),
+        ({"size": 640.0}, "detect_size is 640.0"),
+        ({"size": "640"}, "detect_size is '640'"),
+        ({"size": "large"}, "detect_size is 'large'"),
         ({"threads": -2}, "threads is -2"),
         ({"threads": 1.5}, "threads is 1.5"),
         ({"threads": 100_000}, "threads is 100000; use 0 for the default, or .* up to 256"),
@@ -195,10 +207,11 @@ def test_no_face_is_larger_than_the_picture(
     assert len(opener(min_face=min_face).detect(portraits["astronaut"])) == 0
 
 
-def test_unknown_detectors() -> None:
-    with pytest.raises(UsageError, match="unknown detector 'mtcnn'; use haar, or the path"):
+def test_unknown_detectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FERLITE_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match="unknown detector 'mtcnn'; use ferlite-face, haar, yunet"):
         open_detector("mtcnn")
-    with pytest.raises(UsageError, match="yunet needs its model file"):
+    with pytest.raises(UsageError, match=r"yunet needs its model file, .*ferlite models add"):
         open_detector("yunet")
 
 
@@ -237,17 +250,38 @@ def test_opencv_without_cascades(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "min_face", "side"),
+    ("frame", "size", "min_face", "side"),
     [
-        ((480, 640), 0, 640),
-        ((1080, 1920), 0, 640),
-        ((1080, 1920), 24, 1920),
-        ((1080, 1920), 48, 960),
+        ((480, 640), None, 0, 640),
+        ((1080, 1920), None, 0, 640),
+        ((1080, 1920), None, 24, 1920),
+        ((1080, 1920), "auto", 48, 960),
+        ((1080, 1920), "auto", 1000, 640),
+        ((1080, 1920), "auto", 0, 640),
+        ((1080, 1920), 320, 24, 320),
+        ((1080, 1920), 2000, 0, 1920),
+        ((100, 30_000), None, 1, 8192),
     ],
 )
-def test_working_resolution(size: tuple[int, int], min_face: float, side: int) -> None:
-    image = np.zeros((*size, 3), np.uint8)
-    small, back_x, back_y = shrink(image, min_face, 24)
-    assert max(small.shape) == side >= WORKING_SIDE
-    assert back_x * small.shape[1] == pytest.approx(size[1])
-    assert back_y * small.shape[0] == pytest.approx(size[0])
+def test_working_resolution(
+    frame: tuple[int, int], size: int | None, min_face: float, side: int
+) -> None:
+    longest = max(frame)
+    searched = searched_side(longest, size, default=WORKING_SIDE, min_face=min_face, smallest=24)
+    small, back_x, back_y = shrink(np.zeros((*frame, 3), np.uint8), searched)
+    assert max(small.shape) == side == searched
+    assert back_x * small.shape[1] == pytest.approx(frame[1])
+    assert back_y * small.shape[0] == pytest.approx(frame[0])
+
+
+@pytest.mark.parametrize("side", [200, 1000])
+def test_size(opener: Opener, portraits: dict[str, Image], side: int) -> None:
+    found = opener(size=side).detect(portraits["hopper"])
+    check(found)
+    assert overlap(found.boxes[0], FACES["hopper"]) > 0.4
+
+
+def test_automatic_size(opener: Opener, portraits: dict[str, Image]) -> None:
+    found = opener(size="auto").detect(portraits["hopper"])
+    check(found)
+    assert overlap(found.boxes[0], FACES["hopper"]) > 0.4

@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -126,7 +126,8 @@ def add(
         name = name or _name_of(bundle, says)
         target = _target(name)
         changed = _put(staged, target, force, set(bundle.files.values()))
-    return Added(bundles.find(target.absolute()), changed)
+    # Not looked up: another process may be replacing it at this moment.
+    return Added(replace(bundle, path=target.absolute()), changed)
 
 
 def remove(name: str) -> Path:
@@ -244,7 +245,9 @@ def _download(
 
 def _copy_file(source: Path, staged: Path, expected: str | None) -> str:
     says = _says(source)
-    if source.exists() and not source.is_file():
+    if not source.exists():
+        raise ModelError(f"{says}: no such file or folder; give a model or its http(s) address")
+    if not source.is_file():
         raise ModelError(f"{says} is neither a file nor a folder; give a model")
     if source.name == DESCRIPTION:
         raise ModelError(f"{says} describes a model; give the folder it is in")

@@ -1,0 +1,1 @@
+"""Training and evaluation of face detectors; part of `pip install ferlite[train]`."""

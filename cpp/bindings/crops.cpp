@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "arrays.hpp"
+#include "ferlite/cpu.hpp"
 #include "ferlite/crop.hpp"
 #include "ferlite/letterbox.hpp"
 #include "register.hpp"
@@ -63,6 +64,9 @@ void register_crops(py::module_& module) {
     register_for<float>(module);
     register_for<std::uint8_t>(module);
     module.attr("LARGEST_SIDE") = largest_side;
+    module.def("instruction_sets", &instruction_sets);
+    module.def("instruction_set", &instruction_set);
+    module.def("use_instruction_set", &use_instruction_set, py::arg("name"));
 }
 
 }  // namespace ferlite::bindings

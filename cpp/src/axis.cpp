@@ -30,12 +30,16 @@ void Axis::assign(double origin, double step, std::ptrdiff_t count, std::ptrdiff
             const std::ptrdiff_t last =
                 high > edge ? length - 1 : static_cast<std::ptrdiff_t>(std::ceil(high)) - 1;
             spans.push_back({first, last - first + 1});
-            for (std::ptrdiff_t k = first; k <= last; ++k) {
-                // The edge pixels reach out to infinity.
-                const double from = k == 0 ? low : std::max(low, static_cast<double>(k));
-                const double to =
-                    k == length - 1 ? high : std::min(high, static_cast<double>(k + 1));
-                weights.push_back(static_cast<float>((to - from) / (high - low)));
+            // Whole pixels have equal shares. The edge pixels reach out to infinity.
+            const double share = 1.0 / (high - low);
+            const std::size_t at = weights.size();
+            weights.resize(at + static_cast<std::size_t>(last - first + 1),
+                           static_cast<float>(share));
+            if (first == last) {
+                weights[at] = 1.0F;
+            } else {
+                weights[at] = static_cast<float>((static_cast<double>(first + 1) - low) * share);
+                weights.back() = static_cast<float>((high - static_cast<double>(last)) * share);
             }
         }
         begin = std::min(begin, spans.back().first);

@@ -34,8 +34,7 @@ void crop_turned(const ImageView& image, const Box& box, double angle, const For
     const double height = box.height;
     const std::ptrdiff_t across = samples(width / static_cast<double>(out.width));
     const std::ptrdiff_t down = samples(height / static_cast<double>(out.height));
-    const std::ptrdiff_t line_length = out.width * across;
-    const double step_u = width / static_cast<double>(line_length);
+    const double step_u = width / static_cast<double>(out.width * across);
     const double step_v = height / static_cast<double>(out.height * down);
     const double cosine = std::cos(angle);
     const double sine = std::sin(angle);
@@ -44,20 +43,25 @@ void crop_turned(const ImageView& image, const Box& box, double angle, const For
     const double centre_y = box.y + height / 2 - 0.5;
     const double u = step_u / 2 - width / 2;
 
-    scratch.line.resize(static_cast<std::size_t>(line_length * image.channels));
-    const auto row_values = static_cast<std::size_t>(out.width * image.channels);
+    const kernels::Table& kernel = kernels::active();
+    const bool to_gray = format.color == Color::gray && image.channels == 3;
+    const float factor = 1.0F / static_cast<float>(across * down);
+    scratch.line.resize(static_cast<std::size_t>(out.width));
     for (std::ptrdiff_t row = 0; row < out.height; ++row) {
-        scratch.pixels.assign(row_values, 0.0F);
+        scratch.pixels.assign(static_cast<std::size_t>(out.width * image.channels), 0.0F);
+        float* pixels = scratch.pixels.data();
         for (std::ptrdiff_t k = 0; k < down; ++k) {
             const double v = (static_cast<double>(row * down + k) + 0.5) * step_v - height / 2;
-            kernels::sample_line(image, centre_x + u * cosine - v * sine,
-                                 centre_y + u * sine + v * cosine, step_u * cosine, step_u * sine,
-                                 line_length, scratch.line.data());
-            kernels::add_groups(scratch.line.data(), image.channels, across, out.width,
-                                scratch.pixels.data());
+            kernel.add_samples(image, centre_x + u * cosine - v * sine,
+                               centre_y + u * sine + v * cosine, step_u * cosine, step_u * sine,
+                               across, out.width, pixels);
         }
-        write_row(image, row, scratch.pixels.data(), 1.0F / static_cast<float>(across * down),
-                  format, out);
+        if (to_gray) {
+            kernel.mix_channels(pixels, out.width, gray_weights(image.color), scratch.line.data());
+            write_row(scratch.line.data(), 1, Color::gray, factor, format, out, row);
+        } else {
+            write_row(pixels, image.channels, image.color, factor, format, out, row);
+        }
     }
 }
 

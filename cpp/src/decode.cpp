@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/kernels.hpp"
+
 namespace ferlite {
 
 namespace {
@@ -49,9 +51,15 @@ void append_cell(const MapView& map, const float* cell, double x, double y, cons
 void decode(const MapView& map, double threshold, const Zoom& zoom, Candidates& found) {
     // Comparing logits leaves the exponential to the few cells that count.
     const auto least = static_cast<float>(std::log(threshold) - std::log1p(-threshold));
+    const kernels::Table& kernel = kernels::active();
     for (std::ptrdiff_t row = 0; row < map.rows; ++row) {
-        const float* cell = map.data + row * map.row_stride;
-        for (std::ptrdiff_t column = 0; column < map.columns; ++column, cell += map.column_stride) {
+        const float* cells = map.data + row * map.row_stride;
+        for (std::ptrdiff_t column = 0; column < map.columns; ++column) {
+            if (map.column_stride == 1) {
+                column = kernel.find_at_least(cells, column, map.columns, least);
+                if (column == map.columns) break;
+            }
+            const float* cell = cells + column * map.column_stride;
             if (!(*cell >= least)) continue;  // written so that NaN is passed over
             append_cell(map, cell, (static_cast<double>(column) + 0.5) * map.cell,
                         (static_cast<double>(row) + 0.5) * map.cell, zoom, found);

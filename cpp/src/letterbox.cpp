@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/kernels.hpp"
 #include "parallel.hpp"
 #include "resample.hpp"
 
@@ -13,15 +12,44 @@ namespace ferlite {
 namespace {
 
 template <class T>
-void fill(const PixelsView<T>& canvas, std::ptrdiff_t channels, float level, const Format& format) {
-    for (std::ptrdiff_t row = 0; row < canvas.height; ++row) {
+void fill(const PixelsView<T>& pixels, std::ptrdiff_t channels, T value) {
+    const bool adjacent = pixels.column_stride == channels && pixels.channel_stride == 1;
+    for (std::ptrdiff_t row = 0; row < pixels.height; ++row) {
+        T* to = pixels.data + row * pixels.row_stride;
+        if (adjacent) {
+            std::fill_n(to, pixels.width * channels, value);
+            continue;
+        }
         for (std::ptrdiff_t c = 0; c < channels; ++c) {
-            // One level for all pixels: the step from one to the next is 0 channels.
-            kernels::store(&level, 0, canvas.width, format.scale, format.offset,
-                           canvas.data + row * canvas.row_stride + c * canvas.channel_stride,
-                           canvas.column_stride);
+            for (std::ptrdiff_t i = 0; i < pixels.width; ++i) {
+                to[c * pixels.channel_stride + i * pixels.column_stride] = value;
+            }
         }
     }
+}
+
+template <class T>
+PixelsView<T> part(PixelsView<T> pixels, std::ptrdiff_t x, std::ptrdiff_t y, std::ptrdiff_t width,
+                   std::ptrdiff_t height) {
+    pixels.data += y * pixels.row_stride + x * pixels.column_stride;
+    pixels.width = width;
+    pixels.height = height;
+    return pixels;
+}
+
+// What lies beside the frame gets the level, normalised as the frame is.
+template <class T>
+void pad(const PixelsView<T>& canvas, const Placement& inner, const Format& format, float level) {
+    T value{};
+    write_row(&level, 1, Color::gray, 1.0F, {Color::gray, format.scale, format.offset},
+              PixelsView<T>{&value, 1, 1, 1, 1, 1}, 0);
+    const std::ptrdiff_t channels = format.color == Color::gray ? 1 : 3;
+    const std::ptrdiff_t right = inner.x + inner.width;
+    const std::ptrdiff_t bottom = inner.y + inner.height;
+    fill(part(canvas, 0, 0, canvas.width, inner.y), channels, value);
+    fill(part(canvas, 0, inner.y, inner.x, inner.height), channels, value);
+    fill(part(canvas, right, inner.y, canvas.width - right, inner.height), channels, value);
+    fill(part(canvas, 0, bottom, canvas.width, canvas.height - bottom), channels, value);
 }
 
 }  // namespace
@@ -48,13 +76,9 @@ Placement letterbox(const ImageView& image, const Format& format, float padding,
     const ImageView forward = with_forward_channels(image);
     const Placement placement =
         place(image.width, image.height, canvas.width, canvas.height, enlarge);
-    if (placement.width < canvas.width || placement.height < canvas.height) {
-        fill(canvas, format.color == Color::gray ? 1 : 3, padding, format);
-    }
-    PixelsView<T> inner = canvas;
-    inner.data += placement.y * canvas.row_stride + placement.x * canvas.column_stride;
-    inner.width = placement.width;
-    inner.height = placement.height;
+    pad(canvas, placement, format, padding);
+    const PixelsView<T> inner =
+        part(canvas, placement.x, placement.y, placement.width, placement.height);
     const double step = 1.0 / placement.scale;
     const std::ptrdiff_t bands = std::min<std::ptrdiff_t>(threads, inner.height);
     parallel_for<Scratch>(bands, threads, [&](std::ptrdiff_t band, Scratch& scratch) {

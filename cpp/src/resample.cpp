@@ -1,8 +1,9 @@
 #include "resample.hpp"
 
-#include <array>
+#include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "kernels/kernels.hpp"
 
@@ -10,40 +11,84 @@ namespace ferlite {
 
 namespace {
 
-// BT.601 in the order of the frame's channels.
+// line = the weighted sum of the frame rows behind one output row, over the columns in use.
+void weigh_frame_rows(const ImageView& image, const kernels::Span& span, const float* weights,
+                      Scratch& scratch) {
+    const kernels::Table& kernel = kernels::active();
+    const Axis& columns = scratch.columns;
+    const std::ptrdiff_t n = (columns.end - columns.begin) * image.channels;
+    const bool adjacent =
+        image.column_stride == image.channels && (image.channels == 1 || image.channel_stride == 1);
+    // A few rows at a time: so many streams the processor follows.
+    constexpr std::ptrdiff_t most = 8;
+    for (std::ptrdiff_t done = 0; done < span.count; done += most) {
+        const std::ptrdiff_t count = std::min(most, span.count - done);
+        const std::uint8_t* rows = image.at(span.first + done, columns.begin);
+        std::ptrdiff_t stride = image.row_stride;
+        if (!adjacent) {
+            scratch.packed.resize(static_cast<std::size_t>(most * n));
+            std::uint8_t* to = scratch.packed.data();
+            for (std::ptrdiff_t k = 0; k < count; ++k) {
+                for (std::ptrdiff_t x = columns.begin; x < columns.end; ++x) {
+                    const std::uint8_t* pixel = image.at(span.first + done + k, x);
+                    for (std::ptrdiff_t c = 0; c < image.channels; ++c) {
+                        *to++ = pixel[c * image.channel_stride];
+                    }
+                }
+            }
+            rows = scratch.packed.data();
+            stride = n;
+        }
+        kernel.weigh_rows(rows, stride, weights + done, count, n, done > 0, scratch.line.data());
+    }
+}
+
+// The columns for weigh_pixels: `weights` stay those of the axis.
+void span_pixels(Scratch& scratch) {
+    scratch.spans = scratch.columns.spans;
+    for (kernels::Span& span : scratch.spans) span.first -= scratch.columns.begin;
+}
+
+// The columns for weigh_values: a pixel's channels, mixed with their shares, are values like those
+// of its neighbours, and zeros fill each span up to whole vectors.
+void span_values(std::ptrdiff_t channels, const float* shares, Scratch& scratch) {
+    const std::ptrdiff_t lanes = kernels::active().lanes;
+    const auto whole = [lanes](std::ptrdiff_t n) { return (n + lanes - 1) / lanes * lanes; };
+    const Axis& columns = scratch.columns;
+    scratch.weights.clear();
+    scratch.spans.clear();
+    const float* weight = columns.weights.data();
+    for (const kernels::Span& span : columns.spans) {
+        const std::ptrdiff_t count = whole(span.count * channels);
+        scratch.spans.push_back({(span.first - columns.begin) * channels, count});
+        const std::size_t at = scratch.weights.size();
+        scratch.weights.resize(at + static_cast<std::size_t>(count));
+        float* to = scratch.weights.data() + at;
+        for (std::ptrdiff_t k = 0; k < span.count; ++k, ++weight) {
+            for (std::ptrdiff_t c = 0; c < channels; ++c) *to++ = *weight * shares[c];
+        }
+    }
+    scratch.spans.resize(
+        static_cast<std::size_t>(whole(static_cast<std::ptrdiff_t>(columns.spans.size()))), {0, 0});
+}
+
+void store(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale, float offset,
+           float* out, std::ptrdiff_t out_step) {
+    kernels::active().store_floats(line, step, n, scale, offset, out, out_step);
+}
+
+void store(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale, float offset,
+           std::uint8_t* out, std::ptrdiff_t out_step) {
+    kernels::active().store_bytes(line, step, n, scale, offset, out, out_step);
+}
+
+}  // namespace
+
 const float* gray_weights(Color color) {
     static constexpr float bgr[] = {0.114F, 0.587F, 0.299F};
     static constexpr float rgb[] = {0.299F, 0.587F, 0.114F};
     return color == Color::bgr ? bgr : rgb;
 }
-
-// line = the weighted sum of the frame rows behind one output row, over [begin, end) columns.
-void weigh_frame_rows(const ImageView& image, const kernels::Span& span, const float* weights,
-                      std::ptrdiff_t begin, std::ptrdiff_t end, std::vector<std::uint8_t>& packed,
-                      std::vector<float>& line) {
-    const std::ptrdiff_t n = (end - begin) * image.channels;
-    line.assign(static_cast<std::size_t>(n), 0.0F);
-    const bool adjacent =
-        image.column_stride == image.channels && (image.channels == 1 || image.channel_stride == 1);
-    if (adjacent) {
-        kernels::weigh_rows(image.at(span.first, begin), image.row_stride, weights, span.count, n,
-                            line.data());
-        return;
-    }
-    packed.resize(static_cast<std::size_t>(n));
-    for (std::ptrdiff_t k = 0; k < span.count; ++k) {
-        std::uint8_t* to = packed.data();
-        for (std::ptrdiff_t x = begin; x < end; ++x) {
-            const std::uint8_t* pixel = image.at(span.first + k, x);
-            for (std::ptrdiff_t c = 0; c < image.channels; ++c) {
-                *to++ = pixel[c * image.channel_stride];
-            }
-        }
-        kernels::weigh_rows(packed.data(), 0, weights + k, 1, n, line.data());
-    }
-}
-
-}  // namespace
 
 ImageView with_forward_channels(ImageView image) {
     if (image.channels == 3 && image.channel_stride == -1) {
@@ -64,46 +109,55 @@ void require_pixels(const ImageView& image) {
 template <class T>
 void resample_rows(const ImageView& image, std::ptrdiff_t row_begin, std::ptrdiff_t row_end,
                    const Format& format, const PixelsView<T>& out, Scratch& scratch) {
+    const kernels::Table& kernel = kernels::active();
     const Axis& columns = scratch.columns;
     const Axis& rows = scratch.rows;
-    const bool to_gray = format.color == Color::gray && image.channels == 3;
-    scratch.pixels.resize(static_cast<std::size_t>(out.width * image.channels));
-    // Rows first: whole frame rows are added up, which vectorises for any channel count, and only
-    // the few sums are then converted to gray and resampled across.
+    const bool gray = format.color == Color::gray || image.channels == 1;
+    static constexpr float whole = 1.0F;
+    if (gray) {
+        span_values(image.channels, image.channels == 1 ? &whole : gray_weights(image.color),
+                    scratch);
+    } else {
+        span_pixels(scratch);
+    }
+    const std::ptrdiff_t values = (columns.end - columns.begin) * image.channels;
+    scratch.line.assign(static_cast<std::size_t>(values + kernels::slack), 0.0F);
+    scratch.pixels.resize(static_cast<std::size_t>(3 * out.width + kernels::slack));
+    float* pixels = scratch.pixels.data();
+    // Rows first: whole frame rows are added up, which takes no shuffling, and only the few sums
+    // are then resampled across.
     for (std::ptrdiff_t row = row_begin; row < row_end; ++row) {
         const auto at = static_cast<std::size_t>(row);
-        weigh_frame_rows(image, rows.spans[at], rows.weights.data() + rows.offsets[at],
-                         columns.begin, columns.end, scratch.packed, scratch.line);
-        float* line = scratch.line.data();
-        ImageView seen = image;
-        if (to_gray) {
-            kernels::mix_channels(line, columns.end - columns.begin, gray_weights(image.color),
-                                  line);
-            seen.channels = 1;
-            seen.color = Color::gray;
+        weigh_frame_rows(image, rows.spans[at], rows.weights.data() + rows.offsets[at], scratch);
+        if (gray) {
+            kernel.weigh_values(scratch.line.data(), scratch.spans.data(), scratch.weights.data(),
+                                static_cast<std::ptrdiff_t>(scratch.spans.size()), pixels);
+            write_row(pixels, 1, Color::gray, 1.0F, format, out, row);
+        } else {
+            kernel.weigh_pixels(scratch.line.data(), scratch.spans.data(), columns.weights.data(),
+                                out.width, pixels);
+            write_row(pixels, 3, image.color, 1.0F, format, out, row);
         }
-        kernels::weigh_columns(line, seen.channels, columns.spans.data(), columns.weights.data(),
-                               columns.begin, out.width, scratch.pixels.data());
-        write_row(seen, row, scratch.pixels.data(), 1.0F, format, out);
     }
 }
 
 template <class T>
-void write_row(const ImageView& image, std::ptrdiff_t row, float* pixels, float factor,
-               const Format& format, const PixelsView<T>& out) {
-    std::ptrdiff_t channels = image.channels;
-    if (format.color == Color::gray && channels == 3) {
-        kernels::mix_channels(pixels, out.width, gray_weights(image.color), pixels);
-        channels = 1;
-    }
+void write_row(float* pixels, std::ptrdiff_t channels, Color color, float factor,
+               const Format& format, const PixelsView<T>& out, std::ptrdiff_t row) {
     T* to = out.data + row * out.row_stride;
     const float scale = format.scale * factor;
-    const std::ptrdiff_t wanted = format.color == Color::gray ? 1 : 3;
-    const bool swapped = image.color != format.color;
-    for (std::ptrdiff_t c = 0; c < wanted; ++c) {
+    const bool swapped = channels == 3 && color != format.color;
+    if (channels == 3 && out.column_stride == 3 && out.channel_stride == 1) {
+        for (std::ptrdiff_t i = 0; swapped && i < out.width; ++i) {
+            std::swap(pixels[3 * i], pixels[3 * i + 2]);
+        }
+        store(pixels, 1, 3 * out.width, scale, format.offset, to, 1);
+        return;
+    }
+    for (std::ptrdiff_t c = 0; c < (format.color == Color::gray ? 1 : 3); ++c) {
         const std::ptrdiff_t from = channels == 1 ? 0 : swapped ? 2 - c : c;
-        kernels::store(pixels + from, channels, out.width, scale, format.offset,
-                       to + c * out.channel_stride, out.column_stride);
+        store(pixels + from, channels, out.width, scale, format.offset, to + c * out.channel_stride,
+              out.column_stride);
     }
 }
 
@@ -111,9 +165,9 @@ template void resample_rows<float>(const ImageView&, std::ptrdiff_t, std::ptrdif
                                    const PixelsView<float>&, Scratch&);
 template void resample_rows<std::uint8_t>(const ImageView&, std::ptrdiff_t, std::ptrdiff_t,
                                           const Format&, const PixelsView<std::uint8_t>&, Scratch&);
-template void write_row<float>(const ImageView&, std::ptrdiff_t, float*, float, const Format&,
-                               const PixelsView<float>&);
-template void write_row<std::uint8_t>(const ImageView&, std::ptrdiff_t, float*, float,
-                                      const Format&, const PixelsView<std::uint8_t>&);
+template void write_row<float>(float*, std::ptrdiff_t, Color, float, const Format&,
+                               const PixelsView<float>&, std::ptrdiff_t);
+template void write_row<std::uint8_t>(float*, std::ptrdiff_t, Color, float, const Format&,
+                                      const PixelsView<std::uint8_t>&, std::ptrdiff_t);
 
 }  // namespace ferlite

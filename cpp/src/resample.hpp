@@ -5,6 +5,7 @@
 
 #include "axis.hpp"
 #include "ferlite/image_view.hpp"
+#include "kernels/kernels.hpp"
 
 namespace ferlite {
 
@@ -12,9 +13,11 @@ namespace ferlite {
 struct Scratch {
     Axis columns;
     Axis rows;
-    std::vector<std::uint8_t> packed;  // one frame row, where the frame's pixels are not adjacent
+    std::vector<kernels::Span> spans;  // the columns as a kernel takes them
+    std::vector<float> weights;
+    std::vector<std::uint8_t> packed;  // some frame rows, where the frame's pixels are not adjacent
     std::vector<float> line;           // one output row, before its columns are resampled
-    std::vector<float> pixels;         // one output row, in the frame's channels
+    std::vector<float> pixels;         // one output row
 };
 
 // The same pixels with channels that run forward where that takes no copy: frame[:, :, ::-1] of a
@@ -29,10 +32,13 @@ template <class T>
 void resample_rows(const ImageView& image, std::ptrdiff_t row_begin, std::ptrdiff_t row_end,
                    const Format& format, const PixelsView<T>& out, Scratch& scratch);
 
-// Writes one output row from `pixels` (`out.width` pixels in the frame's channels, which this may
-// overwrite), each value times `factor` first.
+// BT.601 in the order of the frame's channels.
+const float* gray_weights(Color color);
+
+// Writes one output row: `pixels` holds 1 or 3 channels in the order of `color`, which this may
+// overwrite, each value to be multiplied by `factor` first.
 template <class T>
-void write_row(const ImageView& image, std::ptrdiff_t row, float* pixels, float factor,
-               const Format& format, const PixelsView<T>& out);
+void write_row(float* pixels, std::ptrdiff_t channels, Color color, float factor,
+               const Format& format, const PixelsView<T>& out, std::ptrdiff_t row);
 
 }  // namespace ferlite

@@ -5,45 +5,69 @@
 
 #include "ferlite/image_view.hpp"
 
-// The hot loops. They allocate nothing, know no threads, and are written so that the compiler can
-// vectorise them for whichever instruction set their file is compiled for. For that reason they
-// take no standard container either: an inline function of one, compiled here with newer
-// instructions, could be the copy that the linker keeps for everybody.
+// The hot loops, once in plain C++ (plain.cpp) and once in vectors (vector.cpp), which is compiled
+// for each instruction set. They allocate nothing and know no threads. They call no inline function
+// that other files could share either, so no standard container or algorithm: the linker keeps one
+// copy for everybody, and that could be the one compiled for instructions that the machine lacks.
 namespace ferlite::kernels {
 
-// The frame pixels behind one output pixel along one axis.
+// Values that follow one another: frame rows, pixels or single values, as each function says.
 struct Span {
     std::ptrdiff_t first;
     std::ptrdiff_t count;
 };
 
-// line[i] += sum over k < count of weights[k] * rows[k * stride + i], for i < n.
-void weigh_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
-                std::ptrdiff_t count, std::ptrdiff_t n, float* line);
+// `line` and `out` below have room for this many values more, of which those of `line` are finite:
+// vectors may reach beyond the end.
+inline constexpr std::ptrdiff_t slack = 16;
 
-// gray[i] = weights . line[3 i .. 3 i + 2], for i < n. `gray` may be `line`.
-void mix_channels(const float* line, std::ptrdiff_t n, const float weights[3], float* gray);
+// One instruction set's versions.
+struct Table {
+    const char* name;
+    std::ptrdiff_t lanes;  // values in a vector, at most `slack`
 
-// out[i] = the weighted sum of the pixels of spans[i], channel by channel, for i < n; line[0] is
-// the frame pixel `begin`, and the weights of all spans follow one another.
-void weigh_columns(const float* line, std::ptrdiff_t channels, const Span* spans,
-                   const float* weights, std::ptrdiff_t begin, std::ptrdiff_t n, float* out);
+    // line[i] = the sum over k < count of weights[k] * rows[k * stride + i], for i < n; added to
+    // what `line` holds where `add`.
+    void (*weigh_rows)(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
+                       std::ptrdiff_t count, std::ptrdiff_t n, bool add, float* line);
 
-// line[t] = the frame at (x + t * dx, y + t * dy), bilinear between pixel centres that lie on the
-// integers, edge pixels repeated; n samples of image.channels values.
-void sample_line(const ImageView& image, double x, double y, double dx, double dy, std::ptrdiff_t n,
-                 float* line);
+    // out[i] = the weighted sum of the values spans[i] of `line`, for i < n. Counts are multiples
+    // of `lanes`, and so is n. The weights of all spans follow one another.
+    void (*weigh_values)(const float* line, const Span* spans, const float* weights,
+                         std::ptrdiff_t n, float* out);
 
-// sums[i] += the sum of the `group` pixels of `line` from i * group, for i < n.
-void add_groups(const float* line, std::ptrdiff_t channels, std::ptrdiff_t group, std::ptrdiff_t n,
-                float* sums);
+    // The same for pixels of three values: spans count pixels.
+    void (*weigh_pixels)(const float* line, const Span* spans, const float* weights,
+                         std::ptrdiff_t n, float* out);
 
-// out[i * stride] = line[i * channels] * scale + offset, for i < n.
-void store(const float* line, std::ptrdiff_t channels, std::ptrdiff_t n, float scale, float offset,
-           float* out, std::ptrdiff_t stride);
+    // sums[i] += the sum over k < group of the frame at (x + t * dx, y + t * dy), t = i * group +
+    // k, for i < n; bilinear between pixel centres that lie on the integers, edge pixels repeated.
+    void (*add_samples)(const ImageView& image, double x, double y, double dx, double dy,
+                        std::ptrdiff_t group, std::ptrdiff_t n, float* sums);
 
-// The same, rounded to the nearest level and held to 0..255.
-void store(const float* line, std::ptrdiff_t channels, std::ptrdiff_t n, float scale, float offset,
-           std::uint8_t* out, std::ptrdiff_t stride);
+    // gray[i] = weights . pixels[3 i .. 3 i + 2], for i < n.
+    void (*mix_channels)(const float* pixels, std::ptrdiff_t n, const float* weights, float* gray);
+
+    // out[i * out_step] = line[i * step] * scale + offset, for i < n.
+    void (*store_floats)(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale,
+                         float offset, float* out, std::ptrdiff_t out_step);
+
+    // The same, rounded to the nearest level and held to 0..255.
+    void (*store_bytes)(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale,
+                        float offset, std::uint8_t* out, std::ptrdiff_t out_step);
+
+    // The first i >= from with values[i] >= least, or n.
+    std::ptrdiff_t (*find_at_least)(const float* values, std::ptrdiff_t from, std::ptrdiff_t n,
+                                    float least);
+};
+
+extern const Table plain;
+extern const Table sse2;
+extern const Table avx2;
+extern const Table avx512;
+extern const Table neon;
+
+// The version in use: see ferlite/cpu.hpp.
+const Table& active();
 
 }  // namespace ferlite::kernels

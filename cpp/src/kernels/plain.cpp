@@ -1,0 +1,68 @@
+#include "kernels/kernels.hpp"
+#include "kernels/sample.hpp"
+
+// What the vectors of vector.cpp must compute, one value at a time.
+namespace ferlite::kernels {
+
+namespace {
+
+void weigh_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
+                std::ptrdiff_t count, std::ptrdiff_t n, bool add, float* line) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        float sum = add ? line[i] : 0.0F;
+        for (std::ptrdiff_t k = 0; k < count; ++k) {
+            sum += weights[k] * static_cast<float>(rows[k * stride + i]);
+        }
+        line[i] = sum;
+    }
+}
+
+template <int channels>
+void weigh(const float* line, const Span* spans, const float* weights, std::ptrdiff_t n,
+           float* out) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        const float* pixel = line + spans[i].first * channels;
+        float sums[3] = {};
+        for (std::ptrdiff_t k = 0; k < spans[i].count; ++k) {
+            for (int c = 0; c < channels; ++c) sums[c] += weights[k] * pixel[k * channels + c];
+        }
+        for (int c = 0; c < channels; ++c) out[i * channels + c] = sums[c];
+        weights += spans[i].count;
+    }
+}
+
+void mix_channels(const float* __restrict pixels, std::ptrdiff_t n, const float* weights,
+                  float* __restrict gray) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        const float* pixel = pixels + 3 * i;
+        gray[i] = weights[0] * pixel[0] + weights[1] * pixel[1] + weights[2] * pixel[2];
+    }
+}
+
+void store_floats(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale,
+                  float offset, float* out, std::ptrdiff_t out_step) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) out[i * out_step] = line[i * step] * scale + offset;
+}
+
+void store_bytes(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale,
+                 float offset, std::uint8_t* out, std::ptrdiff_t out_step) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        const float level = line[i * step] * scale + offset;
+        const float held_level = level > 255.0F ? 255.0F : level < 0.0F ? 0.0F : level;
+        out[i * out_step] = static_cast<std::uint8_t>(static_cast<int>(held_level + 0.5F));
+    }
+}
+
+std::ptrdiff_t find_at_least(const float* values, std::ptrdiff_t from, std::ptrdiff_t n,
+                             float least) {
+    while (from < n && !(values[from] >= least)) ++from;
+    return from;
+}
+
+}  // namespace
+
+const Table plain{
+    "plain",      1,           weigh_rows,   weigh<1>, weigh<3>, sample_any, mix_channels,
+    store_floats, store_bytes, find_at_least};
+
+}  // namespace ferlite::kernels

@@ -1,0 +1,285 @@
+#if defined(__x86_64__)
+#include <immintrin.h>
+#else
+#include <arm_neon.h>
+#endif
+
+#include <utility>
+
+#include "kernels/kernels.hpp"
+#include "kernels/sample.hpp"
+
+// Compiled once for each instruction set, with FERLITE_ISA naming it. Vectors are those of GCC and
+// Clang, so that one source serves all; loops that the compiler vectorises as well are left to it.
+namespace ferlite::kernels {
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr std::ptrdiff_t lanes = 16;
+#elif defined(__AVX2__)
+constexpr std::ptrdiff_t lanes = 8;
+#else
+constexpr std::ptrdiff_t lanes = 4;
+#endif
+
+template <class T, std::ptrdiff_t n>
+struct VectorOf {
+    using Type __attribute__((vector_size(n * sizeof(T)))) = T;
+};
+template <class T, std::ptrdiff_t n>
+using Vector = typename VectorOf<T, n>::Type;
+using Values = Vector<float, lanes>;
+using Pixel = Vector<float, 4>;  // and a fourth value: the next pixel's first
+
+template <class V>
+inline V load(const void* from) {
+    V vector;
+    __builtin_memcpy(&vector, from, sizeof vector);
+    return vector;
+}
+
+template <class V>
+inline void store(const V& vector, void* to) {
+    __builtin_memcpy(to, &vector, sizeof vector);
+}
+
+// Bytes as floats. The one place for intrinsics: the compiler's own conversion of a vector, or of
+// a loop over one, takes the bytes apart one by one (GCC 12: 3 to 6 times slower as a whole).
+inline Pixel load_four(const std::uint8_t* from) {
+    const auto four = load<std::int32_t>(from);
+#if defined(__SSE4_1__)
+    return _mm_cvtepi32_ps(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)));
+#elif defined(__SSE2__)
+    const __m128i zero = _mm_setzero_si128();
+    const __m128i words = _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero);
+    return _mm_cvtepi32_ps(_mm_unpacklo_epi16(words, zero));
+#else
+    const uint8x8_t bytes = vreinterpret_u8_s32(vdup_n_s32(four));
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))));
+#endif
+}
+
+inline Values load_bytes(const std::uint8_t* from) {
+#if defined(__AVX512F__)
+    // With a full mask, as GCC 12 warns of the other's header.
+    const __m512i integers = _mm512_maskz_cvtepu8_epi32(0xffff, load<__m128i>(from));
+    return _mm512_maskz_cvtepi32_ps(0xffff, integers);
+#elif defined(__AVX2__)
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(load<long long>(from))));
+#else
+    return load_four(from);
+#endif
+}
+
+// `vectors` vectors of weigh_rows, summed over all rows before they are stored.
+template <std::size_t vectors>
+struct Block {
+    static constexpr std::size_t width = lanes;
+    Values sums[vectors];
+
+    Block(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
+          std::ptrdiff_t count, bool add, const float* line) {
+        for (std::size_t v = 0; v < vectors; ++v) {
+            sums[v] = add ? load<Values>(line + v * width) : Values{};
+        }
+        for (std::ptrdiff_t k = 0; k < count; ++k, rows += stride) {
+            for (std::size_t v = 0; v < vectors; ++v) {
+                sums[v] += weights[k] * load_bytes(rows + v * width);
+            }
+        }
+    }
+
+    void store_to(float* line) const {
+        for (std::size_t v = 0; v < vectors; ++v) store(sums[v], line + v * width);
+    }
+};
+
+void weigh_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
+                std::ptrdiff_t count, std::ptrdiff_t n, bool add, float* line) {
+    if (n < lanes) {
+        plain.weigh_rows(rows, stride, weights, count, n, add, line);
+        return;
+    }
+    // The last vector overlaps those before it and is read before they are written.
+    const std::ptrdiff_t last = n - lanes;
+    const Block<1> end(rows + last, stride, weights, count, add, line + last);
+    std::ptrdiff_t i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes) {
+        Block<4>(rows + i, stride, weights, count, add, line + i).store_to(line + i);
+    }
+    for (; i < last; i += lanes) {
+        Block<1>(rows + i, stride, weights, count, add, line + i).store_to(line + i);
+    }
+    end.store_to(line + last);
+}
+
+// {a0 + a1, a2 + a3, ..., b0 + b1, b2 + b3, ...}
+template <std::size_t... i>
+inline Values add_neighbours(const Values& a, const Values& b, std::index_sequence<i...>) {
+    return __builtin_shufflevector(a, b, (2 * i)...) +
+           __builtin_shufflevector(a, b, (2 * i + 1)...);
+}
+
+// The weighted sums of n spans, each still spread over lanes / n neighbouring lanes.
+template <std::ptrdiff_t n>
+inline Values sums_of(const float* line, const Span* spans, const float*& weights) {
+    if constexpr (n == 1) {
+        Values sum{};
+        for (std::ptrdiff_t k = 0; k < spans->count; k += lanes, weights += lanes) {
+            sum += load<Values>(weights) * load<Values>(line + spans->first + k);
+        }
+        return sum;
+    } else {
+        const Values before = sums_of<n / 2>(line, spans, weights);
+        const Values behind = sums_of<n / 2>(line, spans + n / 2, weights);
+        return add_neighbours(before, behind, std::make_index_sequence<lanes>{});
+    }
+}
+
+void weigh_values(const float* line, const Span* spans, const float* weights, std::ptrdiff_t n,
+                  float* out) {
+    for (std::ptrdiff_t i = 0; i < n; i += lanes) {
+        store(sums_of<lanes>(line, spans + i, weights), out + i);
+    }
+}
+
+void weigh_pixels(const float* line, const Span* spans, const float* weights, std::ptrdiff_t n,
+                  float* out) {
+    // The fourth value written is overwritten by the next pixel.
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        const float* pixel = line + 3 * spans[i].first;
+        Pixel sum{};
+        for (std::ptrdiff_t k = 0; k < spans[i].count; ++k) {
+            sum += *weights++ * load<Pixel>(pixel + 3 * k);
+        }
+        store(sum, out + 3 * i);
+    }
+}
+
+// For BGR or RGB bytes that follow one another.
+void add_samples(const ImageView& image, double x, double y, double dx, double dy,
+                 std::ptrdiff_t group, std::ptrdiff_t n, float* sums) {
+    constexpr std::ptrdiff_t most = 128;  // samples whose places are worked out at a time
+    constexpr std::ptrdiff_t largest = 0x7fffffff;
+    if (image.channels != 3 || image.column_stride != 3 || image.channel_stride != 1 ||
+        image.width > largest || image.height > largest || group > most) {
+        sample_any(image, x, y, dx, dy, group, n, sums);
+        return;
+    }
+    const auto right = static_cast<double>(image.width - 1);
+    const auto bottom = static_cast<double>(image.height - 1);
+    std::int32_t left[most];
+    std::int32_t top[most];
+    float shares[4][most];  // of the pixels at the left and right above, left and right below
+    for (std::ptrdiff_t i = 0; i < n;) {
+        const std::ptrdiff_t pixels = most / group < n - i ? most / group : n - i;
+        const std::ptrdiff_t begin = i * group;
+        for (std::ptrdiff_t t = 0; t < pixels * group; ++t) {
+            const double column = held(x + static_cast<double>(begin + t) * dx, right);
+            const double row = held(y + static_cast<double>(begin + t) * dy, bottom);
+            left[t] = static_cast<std::int32_t>(column);
+            top[t] = static_cast<std::int32_t>(row);
+            const auto across = static_cast<float>(column - left[t]);
+            const auto down = static_cast<float>(row - top[t]);
+            shares[0][t] = (1 - across) * (1 - down);
+            shares[1][t] = across * (1 - down);
+            shares[2][t] = (1 - across) * down;
+            shares[3][t] = across * down;
+        }
+        for (std::ptrdiff_t t = 0; t < pixels * group; ++i) {
+            Pixel sum{};
+            for (const std::ptrdiff_t end = t + group; t < end; ++t) {
+                const std::uint8_t* upper = image.data + top[t] * image.row_stride + 3 * left[t];
+                const std::ptrdiff_t below = top[t] + 1 < image.height ? image.row_stride : 0;
+                if (left[t] + 2 < image.width) {
+                    sum += shares[0][t] * load_four(upper);
+                    sum += shares[1][t] * load_four(upper + 3);
+                    sum += shares[2][t] * load_four(upper + below);
+                    sum += shares[3][t] * load_four(upper + below + 3);
+                    continue;
+                }
+                // Four bytes would reach beyond the row.
+                const std::ptrdiff_t beside = left[t] + 1 < image.width ? 3 : 0;
+                for (int c = 0; c < 3; ++c) {
+                    const std::uint8_t* p = upper + c;
+                    sum[c] += shares[0][t] * static_cast<float>(p[0]);
+                    sum[c] += shares[1][t] * static_cast<float>(p[beside]);
+                    sum[c] += shares[2][t] * static_cast<float>(p[below]);
+                    sum[c] += shares[3][t] * static_cast<float>(p[below + beside]);
+                }
+            }
+            for (int c = 0; c < 3; ++c) sums[3 * i + c] += sum[c];
+        }
+    }
+}
+
+void mix_channels(const float* __restrict pixels, std::ptrdiff_t n, const float* weights,
+                  float* __restrict gray) {
+    const float first = weights[0];
+    const float second = weights[1];
+    const float third = weights[2];
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        gray[i] = first * pixels[3 * i] + second * pixels[3 * i + 1] + third * pixels[3 * i + 2];
+    }
+}
+
+inline float normalised(float value, float scale, float offset) { return value * scale + offset; }
+
+void store_floats(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale,
+                  float offset, float* out, std::ptrdiff_t out_step) {
+    if (step == 1 && out_step == 1) {
+        for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = normalised(line[i], scale, offset);
+    } else {
+        for (std::ptrdiff_t i = 0; i < n; ++i) {
+            out[i * out_step] = normalised(line[i * step], scale, offset);
+        }
+    }
+}
+
+inline std::uint8_t byte(float level) {
+    const float positive = level > 0.0F ? level : 0.0F;
+    const float within = positive < 255.0F ? positive : 255.0F;
+    return static_cast<std::uint8_t>(static_cast<int>(within + 0.5F));
+}
+
+void store_bytes(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale,
+                 float offset, std::uint8_t* out, std::ptrdiff_t out_step) {
+    if (step == 1 && out_step == 1) {
+        for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = byte(normalised(line[i], scale, offset));
+    } else {
+        for (std::ptrdiff_t i = 0; i < n; ++i) {
+            out[i * out_step] = byte(normalised(line[i * step], scale, offset));
+        }
+    }
+}
+
+std::ptrdiff_t find_at_least(const float* values, std::ptrdiff_t from, std::ptrdiff_t n,
+                             float least) {
+    constexpr std::ptrdiff_t block = 4 * lanes;
+    for (; from + block <= n; from += block) {
+        int any = 0;
+        for (std::ptrdiff_t i = 0; i < block; ++i) any |= values[from + i] >= least ? 1 : 0;
+        if (any != 0) break;
+    }
+    while (from < n && !(values[from] >= least)) ++from;
+    return from;
+}
+
+#define FERLITE_TEXT_(name) #name
+#define FERLITE_TEXT(name) FERLITE_TEXT_(name)
+
+}  // namespace
+
+const Table FERLITE_ISA{FERLITE_TEXT(FERLITE_ISA),
+                        lanes,
+                        weigh_rows,
+                        weigh_values,
+                        weigh_pixels,
+                        add_samples,
+                        mix_channels,
+                        store_floats,
+                        store_bytes,
+                        find_at_least};
+
+}  // namespace ferlite::kernels

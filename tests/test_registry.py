@@ -302,15 +302,19 @@ def test_removing_a_link_leaves_what_it_points_to(home: Path, tiny: Path, tmp_pa
     assert names(source) == names(tiny)
 
 
-def test_what_a_killed_process_left_goes_at_the_next(home: Path, tiny: Path) -> None:
+def test_what_a_killed_process_left_goes_at_the_next(
+    home: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundles, "models_dir", lambda: tmp_path / "none")
     with staging.working_folder(home) as used:
         for name in (".part-old", ".part-young"):
             version(home / name / "model", "0.0.1")
+        version(used / "model", "0.0.1")
         an_hour_ago = time.time() - 3600
-        os.utime(home / ".part-old", (an_hour_ago, an_hour_ago))
-        os.utime(used, (an_hour_ago, an_hour_ago))
-        # A model that is not whole yet is none.
-        (used / "bundle.json").write_text("{}")
+        for folder in (home / ".part-old", used):
+            os.utime(folder, (an_hour_ago, an_hour_ago))
+        # A model is none before it is in its place.
+        assert bundles.installed_names() == []
         registry.add(tiny)
         assert names(home) == sorted([".part-young", used.name, "tiny"])
     assert names(home) == [".part-young", "tiny"]

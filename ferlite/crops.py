@@ -1,7 +1,7 @@
 """Cuts faces out of frames and fits frames to detectors; decodes what detectors answer.
 
-The Python face of ferlite._core: it checks the arguments and says which value is wrong, the C++
-computes, without the GIL and without copying the frame.
+The Python face of ferlite._core: it checks types, shapes and options; the C++ checks the elements
+of arrays as it reads them, and computes, without the GIL and without copying the frame.
 
 Coordinates are pixels of the frame; a pixel is a unit square, so a frame covers 0..width by
 0..height and the centre of its first pixel is (0.5, 0.5). Every function raises UsageError (a
@@ -28,6 +28,7 @@ Layout = Literal["NHWC", "NCHW"]
 # Of float32, which the core computes with.
 SMALLEST_FLOAT, LARGEST_FLOAT = 1.1754944e-38, 3.4028234e38
 
+_NO_ANGLES = np.empty(0)
 _COLORS: dict[str, Color] = {"bgr": "bgr", "rgb": "rgb", "gray": "gray"}
 
 
@@ -69,25 +70,23 @@ def crop_faces(
     out: C-contiguous array of the result's shape and dtype to write to and return.
     """
     _check_image(image)
-    box_array = _boxes(boxes, positive=True)
+    box_array = _boxes(boxes)
     n = len(box_array)
-    angle_array = np.empty(0) if angles is None else _vector("angles", angles, n, np.float64)
-    bad = ~np.isfinite(angle_array)
-    if bad.any():
-        i = int(bad.argmax())
-        raise UsageError(f"angles[{i}] is {angle_array[i]}; give a finite number of radians")
     result, pixels = _target(n, size, color, dtype, layout, out)
-    _core.crop_faces(
-        image,
-        box_array,
-        angle_array,
-        pixels,
-        _color_of(image, image_color),
-        color,
-        _finite("scale", scale),
-        _finite("offset", offset),
-        _threads(threads),
-    )
+    try:
+        _core.crop_faces(
+            image,
+            box_array,
+            _NO_ANGLES if angles is None else _vector("angles", angles, n, np.float64),
+            pixels,
+            _color_of(image, image_color),
+            color,
+            _finite("scale", scale),
+            _finite("offset", offset),
+            _threads(threads),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     return result
 
 
@@ -123,18 +122,33 @@ def letterbox(
     padding = arguments.number("padding", padding, 0, 255, "give a level from 0 to 255")
     batch = None if out is None else _output(out)[np.newaxis]
     result, pixels = _target(1, size, color, dtype, layout, batch)
-    zoom, dx, dy = _core.letterbox(
-        image,
-        pixels,
-        _color_of(image, image_color),
-        color,
-        _finite("scale", scale),
-        _finite("offset", offset),
-        padding,
-        enlarge,
-        _threads(threads),
-    )
+    try:
+        zoom, dx, dy = _core.letterbox(
+            image,
+            pixels,
+            _color_of(image, image_color),
+            color,
+            _finite("scale", scale),
+            _finite("offset", offset),
+            padding,
+            enlarge,
+            _threads(threads),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     return result[0] if out is None else out, zoom, (dx, dy)
+
+
+def instruction_set() -> str:
+    """The instruction set that the kernels run with: "plain", "sse2", "avx2", "avx512" or "neon".
+
+    It is the fastest that the machine has, unless the environment variable FERLITE_FORCE_ISA names
+    another; UsageError where that one is unknown or missing.
+    """
+    try:
+        return _core.instruction_set()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def nms(
@@ -148,18 +162,18 @@ def nms(
 
     Returns the int64 indices of the boxes kept, best score first, the earlier of equals first.
     """
-    box_array = _boxes(boxes, positive=False)
+    box_array = _boxes(boxes)
     n = len(box_array)
     score_array = _vector("scores", scores, n, np.float32)
-    bad = np.isnan(score_array)
-    if bad.any():
-        raise UsageError(f"scores[{int(bad.argmax())}] is nan; give a number")
     iou = arguments.number("iou", iou, 0, 1, "give a number from 0 to 1")
     if limit is not None:
         wanted = "give 0 or more, or None for all"
         n = min(n, arguments.integer("limit", limit, 0, sys.maxsize, wanted))
     kept = np.empty(n, np.int64)
-    return kept[: _core.nms(box_array, score_array, iou, kept)]
+    try:
+        return kept[: _core.nms(box_array, score_array, iou, kept)]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def decode_boxes(
@@ -207,7 +221,10 @@ def decode_boxes(
     except (TypeError, ValueError):
         raise UsageError(f"offset is {offset!r}; give the (dx, dy) of letterbox") from None
     shift = _finite("offset[0]", dx), _finite("offset[1]", dy)
-    return _core.decode(maps, cells, threshold, (scale, *shift))
+    try:
+        return _core.decode(maps, cells, threshold, (scale, *shift))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _check_map(name: str, array: NDArray[np.float32]) -> None:
@@ -253,6 +270,8 @@ def _color(name: str, color: str) -> Color:
 
 def _array(name: str, values: ArrayLike, dtype: type[np.floating[Any]]) -> NDArray[Any]:
     """C-contiguous copy-if-needed; what does not fit the type becomes infinite, for checks."""
+    if isinstance(values, np.ndarray) and values.dtype == dtype:
+        return np.ascontiguousarray(values)  # errstate takes longer than a small crop
     try:
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(values, dtype)
@@ -260,20 +279,12 @@ def _array(name: str, values: ArrayLike, dtype: type[np.floating[Any]]) -> NDArr
         raise UsageError(f"{name} is not an array of numbers: {error}") from error
 
 
-def _boxes(boxes: ArrayLike, *, positive: bool) -> NDArray[np.float32]:
+def _boxes(boxes: ArrayLike) -> NDArray[np.float32]:
     array = _array("boxes", boxes, np.float32)
     if array.size == 0:
         return np.empty((0, 4), np.float32)
     if array.ndim != 2 or array.shape[1] != 4:
         raise UsageError(f"boxes has shape {array.shape}; give [n, 4] of x, y, width, height")
-    good = np.isfinite(array)
-    if positive:
-        good[:, 2:] &= array[:, 2:] > 0
-    if not good.all():
-        i = int(good.all(axis=1).argmin())
-        sides = ", width and height above 0" if positive else ""
-        value = ", ".join(f"{side:g}" for side in array[i])
-        raise UsageError(f"boxes[{i}] is ({value}); give finite x, y, width, height{sides}")
     return array
 
 
@@ -285,6 +296,8 @@ def _vector(name: str, values: ArrayLike, n: int, dtype: type[np.floating[Any]])
 
 
 def _finite(name: str, value: float) -> float:
+    if type(value) is float and -LARGEST_FLOAT <= value <= LARGEST_FLOAT:
+        return value
     wanted = "give a finite number that fits in float32"
     return arguments.number(name, value, -LARGEST_FLOAT, LARGEST_FLOAT, wanted)
 

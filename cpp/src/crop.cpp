@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 #include <stdexcept>
+#include <string>
 
+#include "boxes.hpp"
 #include "kernels/kernels.hpp"
 #include "parallel.hpp"
 #include "resample.hpp"
@@ -65,19 +66,7 @@ void crop_turned(const ImageView& image, const Box& box, double angle, const For
     }
 }
 
-void require_boxes(std::span<const Box> boxes, std::span<const double> angles) {
-    for (std::size_t i = 0; i < boxes.size(); ++i) {
-        const Box& box = boxes[i];
-        const bool finite = std::isfinite(box.x) && std::isfinite(box.y) &&
-                            std::isfinite(box.width) && std::isfinite(box.height);
-        if (!finite || box.width <= 0 || box.height <= 0) {
-            std::ostringstream message;
-            message << "boxes[" << i << "] is (" << box.x << ", " << box.y << ", " << box.width
-                    << ", " << box.height
-                    << "); x, y, width and height must be finite, width and height above 0";
-            throw std::invalid_argument(message.str());
-        }
-    }
+void require_angles(std::span<const Box> boxes, std::span<const double> angles) {
     if (!angles.empty() && angles.size() != boxes.size()) {
         throw std::invalid_argument("there are " + std::to_string(angles.size()) + " angles for " +
                                     std::to_string(boxes.size()) + " boxes");
@@ -85,7 +74,8 @@ void require_boxes(std::span<const Box> boxes, std::span<const double> angles) {
     for (std::size_t i = 0; i < angles.size(); ++i) {
         if (!std::isfinite(angles[i])) {
             throw std::invalid_argument("angles[" + std::to_string(i) + "] is " +
-                                        std::to_string(angles[i]) + "; it must be finite");
+                                        std::to_string(angles[i]) +
+                                        "; give a finite number of radians");
         }
     }
 }
@@ -96,7 +86,8 @@ template <class T>
 void crop_faces(const ImageView& image, std::span<const Box> boxes, std::span<const double> angles,
                 const Format& format, const BatchView<T>& out, int threads) {
     require_pixels(image);
-    require_boxes(boxes, angles);
+    require_boxes(boxes, true);
+    require_angles(boxes, angles);
     const ImageView forward = with_forward_channels(image);
     const auto crop = [&](std::ptrdiff_t i, Scratch& scratch) {
         const auto at = static_cast<std::size_t>(i);

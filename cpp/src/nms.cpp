@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "boxes.hpp"
+
 namespace ferlite {
 
 namespace {
@@ -27,19 +29,14 @@ bool overlaps_more(const Box& a, const Box& b, double iou) {
 }
 
 // Sorting by a NaN is undefined, and nothing overlaps an infinite box in a useful way.
-void require_finite(std::span<const Box> boxes, std::span<const float> scores) {
+void require_scores(std::span<const Box> boxes, std::span<const float> scores) {
     if (boxes.size() != scores.size()) {
         throw std::invalid_argument("there are " + std::to_string(scores.size()) + " scores for " +
                                     std::to_string(boxes.size()) + " boxes");
     }
-    for (std::size_t i = 0; i < boxes.size(); ++i) {
-        const Box& box = boxes[i];
-        if (!std::isfinite(box.x) || !std::isfinite(box.y) || !std::isfinite(box.width) ||
-            !std::isfinite(box.height)) {
-            throw std::invalid_argument("boxes[" + std::to_string(i) + "] is not finite");
-        }
+    for (std::size_t i = 0; i < scores.size(); ++i) {
         if (std::isnan(scores[i])) {
-            throw std::invalid_argument("scores[" + std::to_string(i) + "] is not a number");
+            throw std::invalid_argument("scores[" + std::to_string(i) + "] is nan; give a number");
         }
     }
 }
@@ -48,7 +45,8 @@ void require_finite(std::span<const Box> boxes, std::span<const float> scores) {
 
 std::size_t nms(std::span<const Box> boxes, std::span<const float> scores, double iou,
                 std::span<std::int64_t> kept) {
-    require_finite(boxes, scores);
+    require_boxes(boxes, false);
+    require_scores(boxes, scores);
     std::vector<std::int64_t> order(boxes.size());
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [scores](std::int64_t a, std::int64_t b) {

@@ -1,6 +1,7 @@
 #include "resample.hpp"
 
 #include <algorithm>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -50,26 +51,38 @@ void span_pixels(Scratch& scratch) {
 }
 
 // The columns for weigh_values: a pixel's channels, mixed with their shares, are values like those
-// of its neighbours, and zeros fill each span up to whole vectors.
+// of its neighbours, and weights of zero fill up the spans.
 void span_values(std::ptrdiff_t channels, const float* shares, Scratch& scratch) {
     const std::ptrdiff_t lanes = kernels::active().lanes;
-    const auto whole = [lanes](std::ptrdiff_t n) { return (n + lanes - 1) / lanes * lanes; };
     const Axis& columns = scratch.columns;
+    const auto n = static_cast<std::ptrdiff_t>(columns.spans.size());
+    const std::ptrdiff_t end = (columns.end - columns.begin) * channels + kernels::slack;
     scratch.weights.clear();
     scratch.spans.clear();
     const float* weight = columns.weights.data();
-    for (const kernels::Span& span : columns.spans) {
-        const std::ptrdiff_t count = whole(span.count * channels);
-        scratch.spans.push_back({(span.first - columns.begin) * channels, count});
+    for (std::ptrdiff_t begin = 0; begin < n; begin += lanes) {
+        const auto group = std::span(columns.spans)
+                               .subspan(static_cast<std::size_t>(begin),
+                                        static_cast<std::size_t>(std::min(lanes, n - begin)));
+        std::ptrdiff_t longest = 0;
+        for (const kernels::Span& span : group) longest = std::max(longest, span.count);
+        const std::ptrdiff_t count = (longest * channels + lanes - 1) / lanes * lanes;
         const std::size_t at = scratch.weights.size();
-        scratch.weights.resize(at + static_cast<std::size_t>(count));
-        float* to = scratch.weights.data() + at;
-        for (std::ptrdiff_t k = 0; k < span.count; ++k, ++weight) {
-            for (std::ptrdiff_t c = 0; c < channels; ++c) *to++ = *weight * shares[c];
+        scratch.weights.resize(at + static_cast<std::size_t>(count * lanes));
+        scratch.spans.resize(scratch.spans.size() + static_cast<std::size_t>(lanes), {0, count});
+        float* weights = scratch.weights.data() + at;
+        kernels::Span* spans = scratch.spans.data() + begin;
+        for (const kernels::Span& span : group) {
+            const std::ptrdiff_t first = (span.first - columns.begin) * channels;
+            spans->first = std::min(first, end - count);
+            float* to = weights + first - spans->first;
+            for (std::ptrdiff_t k = 0; k < span.count; ++k, ++weight) {
+                for (std::ptrdiff_t c = 0; c < channels; ++c) *to++ = *weight * shares[c];
+            }
+            weights += count;
+            ++spans;
         }
     }
-    scratch.spans.resize(
-        static_cast<std::size_t>(whole(static_cast<std::ptrdiff_t>(columns.spans.size()))), {0, 0});
 }
 
 void store(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale, float offset,

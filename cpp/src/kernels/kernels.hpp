@@ -32,7 +32,8 @@ struct Table {
                        std::ptrdiff_t count, std::ptrdiff_t n, bool add, float* line);
 
     // out[i] = the weighted sum of the values spans[i] of `line`, for i < n. Counts are multiples
-    // of `lanes`, and so is n. The weights of all spans follow one another.
+    // of `lanes` above 0, equal for every `lanes` spans, and n is a multiple of `lanes`. The
+    // weights of all spans follow one another.
     void (*weigh_values)(const float* line, const Span* spans, const float* weights,
                          std::ptrdiff_t n, float* out);
 

@@ -15,8 +15,8 @@ import ferlite
 from ferlite import bundles
 from ferlite.emotion import EmotionClassifier
 from ferlite.errors import UsageError
-from ferlite.faces import Detector, open_detector
-from ferlite.pipeline import Pipeline
+from ferlite.faces import DEFAULT_DETECTOR, BatchDetector, Detector, Size, open_detector
+from ferlite.pipeline import Pipeline, Stage, Together
 from ferlite.sources import Source, SourceOptions, open_source
 from ferlite.sources.arrays import check_picture, is_one_picture, to_bgr
 from ferlite.tracks import Tracker, TrackOptions
@@ -33,12 +33,15 @@ Probabilities = NDArray[np.float32]
 class Analyzer:
     """Finds the faces of frames and reads their emotions.
 
-    detector: "haar", the path of a YuNet model, or any `Detector`: it has `name`, and `detect` of a
-        uint8 [h, w, 3] BGR picture that gives `Detections`.
+    detector: a name, folder or file that `ferlite.faces.open_detector` takes, or any `Detector`: it
+        has `name`, and `detect` of a uint8 [h, w, 3] BGR picture that gives `Detections`.
     model: name of an installed model, a folder with bundle.json, or a `.onnx` file.
     provider: "auto", "cpu" or "openvino". threads: of each network; 0 for the physical cores, at
-        most 4. precision: "auto" (the faster on this machine), "fp32" or "int8".
+        most 4. precision: of each network, "auto" (the faster on this machine), "fp32" or "int8".
     min_face: pixels, least width and height of a face; 0 for no limit.
+    detect_size: pixels of the longest side of the picture searched for faces, 32 to 8192; None for
+        the detector's own, or as many as faces of `min_face` need; "auto" to look again at frames
+        with small faces or none, closer (see `ferlite.faces.open_detector`).
     detection_threshold: least score of a face, 0..1; None for the detector's own.
     smoothing_s: time constant of the smoothing of emotions along a track, seconds; 0 for none.
         `Face.uncertain` is judged on the smoothed distribution, though the model's temperature and
@@ -54,12 +57,13 @@ class Analyzer:
 
     def __init__(
         self,
-        detector: str | Path | Detector = "haar",
+        detector: str | Path | Detector = DEFAULT_DETECTOR,
         model: str | Path = "emotion",
         *,
         provider: str = "auto",
         threads: int = 0,
         min_face: float = 0,
+        detect_size: Size = None,
         detection_threshold: float | None = None,
         precision: str = "auto",
         smoothing_s: float = 0.5,
@@ -79,15 +83,23 @@ class Analyzer:
             and isinstance(getattr(detector, "name", None), str)
         ):
             raise UsageError(
-                f"detector is {detector!r:.80}; give 'haar', the path of a YuNet model, or an"
-                " object with detect() and name"
+                f"detector is {detector!r:.80}; give a name such as {DEFAULT_DETECTOR!r}, a path,"
+                " or an object with detect() and name"
             )
         if isinstance(detector, str | Path):
             detector = open_detector(
-                detector, threshold=detection_threshold, min_face=min_face, threads=threads
+                detector,
+                threshold=detection_threshold,
+                min_face=min_face,
+                size=detect_size,
+                provider=provider,
+                precision=precision,
+                threads=threads,
             )
-        elif min_face or detection_threshold is not None:
-            raise UsageError("min_face and detection_threshold belong to the detector handed over")
+        elif min_face or detect_size is not None or detection_threshold is not None:
+            raise UsageError(
+                "min_face, detect_size and detection_threshold belong to the detector handed over"
+            )
         self.detector = detector
         self._seconds: dict[str, float] = {}
 
@@ -103,10 +115,15 @@ class Analyzer:
     def analyze_batch(self, frames: Iterable[NDArray[np.uint8]]) -> list[FrameResult]:
         """The faces of unrelated pictures, all faces classified in one run.
 
+        Pictures of equal size share the runs of a detector that can do so.
+
         frames: a list of pictures or an array [n, h, w, 3]; UsageError for a single picture.
         """
         images = [self._bgr(frame, f"frame {i}") for i, frame in enumerate(_several(frames))]
-        found = [self.detector.detect(image) for image in images]
+        if isinstance(self.detector, BatchDetector):
+            found = self.detector.detect_batch(images)
+        else:
+            found = [self.detector.detect(image) for image in images]
         parts = [self._crop(image, one) for image, one in zip(images, found, strict=True)]
         if not parts:
             return []
@@ -187,7 +204,7 @@ class Analyzer:
         classify = _Classify(self, self._tracks if tracks else None)
         pipeline: Pipeline[tuple[Frame, FrameResult]] = Pipeline(
             source,
-            [("detect", self._detect), ("classify", classify)],
+            [self._detection(), ("classify", classify)],
             expendable=_is_live,
             weigh=lambda frame: frame.image.nbytes,
             limit=PIXEL_BYTES,
@@ -226,6 +243,29 @@ class Analyzer:
                 **{name: _version(name) for name in VERSIONED},
             },
         }
+
+    def _detection(self) -> Stage:
+        """The stage that finds faces: several frames a run where that is faster.
+
+        Only frames of files that are decoded already go together, so that no result comes later
+        for it: those of a camera or a caller go alone.
+        """
+        detector = self.detector
+        if not isinstance(detector, BatchDetector):
+            return "detect", self._detect
+
+        def most(frame: Frame) -> int:
+            if frame.error is not None or frame.source.kind not in ("image", "video"):
+                return 1
+            return detector.batch_size(*frame.image.shape[:2])
+
+        def detect(frames: list[Frame]) -> list[tuple[Frame, Detections | None]]:
+            if len(frames) == 1:
+                return [self._detect(frames[0])]
+            found = detector.detect_batch([frame.image for frame in frames])
+            return list(zip(frames, found, strict=True))
+
+        return "detect", Together(detect, most)
 
     def _detect(self, frame: Frame) -> tuple[Frame, Detections | None]:
         return frame, None if frame.error is not None else self.detector.detect(frame.image)

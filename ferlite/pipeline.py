@@ -15,11 +15,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
-Stage = tuple[str, Callable[[Any], Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A stage's work on several items at once, where they are waiting anyway.
+
+    function: of a list of items; gives their results, in order.
+    most: how many items may go together with this one; 1: it goes alone.
+    """
+
+    function: Callable[[list[Any]], Sequence[Any]]
+    most: Callable[[Any], int]
+
+
+Stage = tuple[str, Callable[[Any], Any] | Together]
 
 READ = "read"  # the name under which the source's seconds are counted
 
@@ -96,8 +111,12 @@ class _Queue:
                     return True
         return False
 
-    def get(self) -> tuple[Any, float]:
-        """Wait for an item; at the end raise the writer's error, or `_EndError`."""
+    def get(self, most: Callable[[Any], int] | None = None) -> list[tuple[Any, float]]:
+        """Wait for an item; at the end raise the writer's error, or `_EndError`.
+
+        most: as of `Together`; the items behind it that may go together with it come too, if they
+        are here.
+        """
         with self._changed:
             while not self._items:
                 if self.error is not None:
@@ -105,8 +124,13 @@ class _Queue:
                 if self._finished:
                     raise _EndError
                 self._changed.wait()
+            taken = [self._items.popleft()]
+            if most is not None:
+                size = most(taken[0][0])
+                while self._items and len(taken) < (size := min(size, most(self._items[0][0]))):
+                    taken.append(self._items.popleft())
             self._changed.notify_all()
-            return self._items.popleft()
+            return taken
 
     def finish(self, error: BaseException | None = None) -> None:
         """The writer is done; the reader still gets what is queued, then the error."""
@@ -127,7 +151,7 @@ class Pipeline(Generic[T]):
     """Runs the items of a source through stages; iterate over it for the results, in order.
 
     source: read on a thread of its own; one that has `close()` must allow it from another thread.
-    stages: (name, function of one item) each run on a thread of its own.
+    stages: (name, function of one item, or `Together`) each run on a thread of its own.
     depth: items in each queue.
     expendable: of two items for which this is true, the newer one replaces the older one where it
         would have to wait, as frames of a camera must.
@@ -203,7 +227,7 @@ class Pipeline(Generic[T]):
     def __next__(self) -> T:
         try:
             item: T
-            item, weight = self._last.get()
+            ((item, weight),) = self._last.get()
         except _EndError:
             self._join()
             raise StopIteration from None
@@ -296,26 +320,45 @@ def _read(
 
 def _work(
     name: str,
-    function: Callable[[Any], Any],
+    function: Callable[[Any], Any] | Together,
     source: _Queue,
     target: _Queue,
     seconds: dict[str, float],
 ) -> None:
+    stage = function if isinstance(function, Together) else _alone(function)
     try:
         while True:
-            item, weight = source.get()
+            taken = source.get(stage.most)
+            items, weights = [item for item, _ in taken], [weight for _, weight in taken]
+            del taken
             start = time.perf_counter()
             try:
-                result = function(item)
+                results = _results(stage, items)
             finally:
                 seconds[name] += time.perf_counter() - start
-            del item
-            if not target.put(result, weight):
-                break
-            del result
+            del items
+            for result, weight in zip(results, weights, strict=True):
+                if not target.put(result, weight):
+                    return
+                del result
+            del results
     except _EndError:
         target.finish()
     except BaseException as error:
         target.finish(error)
     finally:
         source.abandon()
+
+
+def _alone(function: Callable[[Any], Any]) -> Together:
+    return Together(lambda items: [function(item) for item in items], lambda item: 1)
+
+
+def _results(stage: Together, items: list[Any]) -> Iterator[Any]:
+    try:
+        return iter(stage.function(items))
+    except Exception:
+        if len(items) == 1:
+            raise
+    # One at a time as they are asked for: those before the one that fails still count.
+    return (stage.function([item])[0] for item in items)

@@ -493,7 +493,7 @@ def test_wrong_constructions(folder: Path) -> None:
     with pytest.raises(UsageError, match="smoothing_s is 'long'"):
         Analyzer(model=folder, smoothing_s="long")  # type: ignore[arg-type]
     for detector in (None, 5, object(), ["haar"]):
-        with pytest.raises(UsageError, match=r"detector is .*; give 'haar'"):
+        with pytest.raises(UsageError, match=r"detector is .*; give a name such as 'haar', a path"):
             Analyzer(detector, folder)  # type: ignore[arg-type]
     for threads in (1.5, -1, 257, 100_000, "two"):
         with pytest.raises(UsageError, match=f"threads is .?{threads}"):

@@ -38,7 +38,7 @@ COMMANDS = {
     "models": _Entry("ferlite.cli.models", "models", "List, show, verify, add, remove models."),
     "doctor": _Entry("ferlite.cli.doctor", "doctor", "Tell what works on this machine."),
     "train": _Entry("ferlite.cli.train", "train", "Train an emotion model."),
-    "evaluate": _Entry("ferlite.cli.evaluate", "evaluate", "Score a model on labelled faces."),
+    "evaluate": _Entry("ferlite.cli.evaluate", "evaluate", "Score models on labelled pictures."),
     "export": _Entry("ferlite.cli.export", "export", "Turn trained weights into an ONNX model."),
     "quantize": _Entry("ferlite.cli.quantize", "quantize", "Make the INT8 version of a model."),
 }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferlite import session
-from ferlite.bundles import METADATA_KEY, find
+from ferlite.bundles import METADATA_KEY, EmotionBundle, find
 from ferlite.errors import DataError, ModelError, UsageError
 from ferlite.training.data import EmotionData
 
@@ -197,6 +197,8 @@ def _open_onnx(path: Path, threads: int, embedding: bool) -> Classifier:
     parameters = None
     if METADATA_KEY in opened.metadata:
         bundle = find(path)
+        if not isinstance(bundle, EmotionBundle):
+            raise ModelError(f"{path} is a model for {bundle.task}; give --task {bundle.task}")
         labels, temperature = bundle.labels, bundle.temperature
         scale, offset = bundle.input.scale, bundle.input.offset
         # Export merges and quantization adds numbers; the network's own count is in its facts.
@@ -210,13 +212,13 @@ def _open_onnx(path: Path, threads: int, embedding: bool) -> Classifier:
         scale=scale,
         offset=offset,
         channels_first=channels_first,
-        parameters=parameters or _count(path),
+        parameters=parameters or count_parameters(path),
         run=lambda inputs: np.asarray(opened.run(inputs)[0], np.float32),
         embed=_onnx_features(path, threads) if embedding else None,
     )
 
 
-def _count(path: Path) -> int:
+def count_parameters(path: Path) -> int:
     """Numbers in the initializers; for INT8 the scales and zero points are left out."""
     import onnx
 

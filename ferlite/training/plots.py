@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import matplotlib
@@ -76,16 +77,30 @@ def confusion(folder: Path, scores: Scores) -> Path:
 
 def precision_recall(folder: Path, scores: Scores) -> Path:
     """One curve a class, with its average precision."""
-    figure, axis = plt.subplots(figsize=(9, 6), layout="constrained")
+    lines = []
     for i, label in enumerate(scores.labels):
         if scores.per_class[label]["n"]:
             recall, precision, average = scores.precision_recall(i)
             name = f"{label} (AP {average:.3f}, n {scores.per_class[label]['n']})"
-            axis.plot(recall, precision, color=_COLORS[i % 10], label=name)
-    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+            lines.append((name, recall, precision))
+    return curves(folder / "precision_recall.png", lines)
+
+
+def curves(
+    path: Path,
+    lines: Sequence[tuple[str, NDArray[Any], NDArray[Any]]],
+    *,
+    title: str = "",
+    legend: Literal["outside right upper", "outside lower center"] = "outside right upper",
+) -> Path:
+    """Precision by recall; lines: (name, recall [k], precision [k])."""
+    figure, axis = plt.subplots(figsize=(9, 6), layout="constrained")
+    for i, (name, recall, precision) in enumerate(lines):
+        axis.plot(recall, precision, color=_COLORS[i % 10], label=name)
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
     axis.grid(alpha=0.3)
-    figure.legend(loc="outside right upper")
-    return _save(figure, folder / "precision_recall.png")
+    figure.legend(loc=legend)
+    return _save(figure, path)
 
 
 def reliability(folder: Path, scores: Scores) -> Path:

@@ -122,15 +122,19 @@ def mean_average_precision(
     return float(np.mean([curve.average for curve in curves]))
 
 
-def landmark_error(found: ArrayLike, truth: ArrayLike) -> Floats:
-    """Mean distance of the landmarks over the true distance between the eyes, float64 [n].
+def landmark_error(
+    found: ArrayLike, truth: ArrayLike, size: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Mean distance of a face's landmarks from the true ones over its size, float64 [n].
 
-    found, truth: [n, 5, 2] pixels, the eyes first. nan where the true eyes lie on one point.
+    found, truth: [n, 5, 2] pixels, the eyes first. size: [n] pixels; None for the true distance
+    between the eyes, which nears 0 in profiles. nan where the size is 0.
     """
     points, true = np.asarray(found, np.float64), np.asarray(truth, np.float64)
     eyes = np.linalg.norm(true[:, 0] - true[:, 1], axis=1)
+    sizes = eyes if size is None else np.asarray(size, np.float64)
     distance = np.linalg.norm(points - true, axis=2).mean(axis=1)
-    error: Floats = np.divide(distance, eyes, out=np.full(len(eyes), np.nan), where=eyes > 0)
+    error: Floats = np.divide(distance, sizes, out=np.full(len(eyes), np.nan), where=sizes > 0)
     return error
 
 

@@ -7,7 +7,8 @@ namespace ferlite::kernels {
 namespace {
 
 inline double held(double value, double last) {
-    return value < 0.0 ? 0.0 : value > last ? last : value;
+    const double positive = value > 0.0 ? value : 0.0;
+    return positive < last ? positive : last;
 }
 
 // Table::add_samples for any frame, one sample at a time.

@@ -199,10 +199,11 @@ void add_samples(const ImageView& image, double x, double y, double dx, double d
     float shares[4][most];  // of the pixels at the left and right above, left and right below
     for (std::ptrdiff_t i = 0; i < n;) {
         const std::ptrdiff_t pixels = most / group < n - i ? most / group : n - i;
-        const std::ptrdiff_t begin = i * group;
-        for (std::ptrdiff_t t = 0; t < pixels * group; ++t) {
-            const double column = held(x + static_cast<double>(begin + t) * dx, right);
-            const double row = held(y + static_cast<double>(begin + t) * dy, bottom);
+        const auto begin = static_cast<double>(i * group);
+        const auto count = static_cast<std::int32_t>(pixels * group);
+        for (std::int32_t t = 0; t < count; ++t) {
+            const double column = held(x + (begin + t) * dx, right);
+            const double row = held(y + (begin + t) * dy, bottom);
             left[t] = static_cast<std::int32_t>(column);
             top[t] = static_cast<std::int32_t>(row);
             const auto across = static_cast<float>(column - left[t]);
@@ -212,29 +213,31 @@ void add_samples(const ImageView& image, double x, double y, double dx, double d
             shares[2][t] = (1 - across) * down;
             shares[3][t] = across * down;
         }
-        for (std::ptrdiff_t t = 0; t < pixels * group; ++i) {
-            Pixel sum{};
+        for (std::ptrdiff_t t = 0; t < count; ++i) {
+            Pixel above{};
+            Pixel beneath{};
             for (const std::ptrdiff_t end = t + group; t < end; ++t) {
                 const std::uint8_t* upper = image.data + top[t] * image.row_stride + 3 * left[t];
-                const std::ptrdiff_t below = top[t] + 1 < image.height ? image.row_stride : 0;
+                const std::uint8_t* lower =
+                    upper + (top[t] + 1 < image.height ? image.row_stride : 0);
                 if (left[t] + 2 < image.width) {
-                    sum += shares[0][t] * load_four(upper);
-                    sum += shares[1][t] * load_four(upper + 3);
-                    sum += shares[2][t] * load_four(upper + below);
-                    sum += shares[3][t] * load_four(upper + below + 3);
+                    above += shares[0][t] * load_four(upper);
+                    above += shares[1][t] * load_four(upper + 3);
+                    beneath += shares[2][t] * load_four(lower);
+                    beneath += shares[3][t] * load_four(lower + 3);
                     continue;
                 }
                 // Four bytes would reach beyond the row.
                 const std::ptrdiff_t beside = left[t] + 1 < image.width ? 3 : 0;
                 for (int c = 0; c < 3; ++c) {
-                    const std::uint8_t* p = upper + c;
-                    sum[c] += shares[0][t] * static_cast<float>(p[0]);
-                    sum[c] += shares[1][t] * static_cast<float>(p[beside]);
-                    sum[c] += shares[2][t] * static_cast<float>(p[below]);
-                    sum[c] += shares[3][t] * static_cast<float>(p[below + beside]);
+                    above[c] += shares[0][t] * static_cast<float>(upper[c]);
+                    above[c] += shares[1][t] * static_cast<float>(upper[c + beside]);
+                    beneath[c] += shares[2][t] * static_cast<float>(lower[c]);
+                    beneath[c] += shares[3][t] * static_cast<float>(lower[c + beside]);
                 }
             }
-            for (int c = 0; c < 3; ++c) sums[3 * i + c] += sum[c];
+            above += beneath;
+            for (int c = 0; c < 3; ++c) sums[3 * i + c] += above[c];
         }
     }
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ferlite.analyzer import Analyzer
 from ferlite.errors import ModelError, UsageError
-from ferlite.faces import open_detector
+from ferlite.faces import DEFAULT_DETECTOR, open_detector
 from ferlite.sources import SourceOptions, open_source
 from ferlite.types import Detections, Frame, FrameResult, SourceInfo
 
@@ -472,10 +472,11 @@ def test_description_is_json_and_names_the_files(analyzer: Analyzer, folder: Pat
     import onnxruntime
 
     about = json.loads(json.dumps(analyzer.description()))
-    (model,) = about["models"]
+    model, *detectors = about["models"]
     assert model["sha256"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     assert (model["name"], model["version"], model["precision"]) == ("tiny", "1.0.0", "fp32")
-    assert about["provider"] == "cpu" and about["detector"] == "haar"
+    assert about["provider"] == "cpu" and about["detector"] == DEFAULT_DETECTOR
+    assert detectors == list(analyzer.detector.models)
     assert about["versions"]["onnxruntime"] == onnxruntime.__version__
 
 
@@ -493,7 +494,7 @@ def test_wrong_constructions(folder: Path) -> None:
     with pytest.raises(UsageError, match="smoothing_s is 'long'"):
         Analyzer(model=folder, smoothing_s="long")  # type: ignore[arg-type]
     for detector in (None, 5, object(), ["haar"]):
-        with pytest.raises(UsageError, match=r"detector is .*; give a name such as 'haar', a path"):
+        with pytest.raises(UsageError, match=r"detector is .*; give a name such as"):
             Analyzer(detector, folder)  # type: ignore[arg-type]
     for threads in (1.5, -1, 257, 100_000, "two"):
         with pytest.raises(UsageError, match=f"threads is .?{threads}"):

@@ -15,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import tiny_face
 from click.testing import CliRunner, Result
 from command import ferlite_command, records_of, start
 from numpy.typing import NDArray
@@ -211,7 +212,7 @@ def test_detection_threshold_leaves_unsure_faces_out(
     detect: Any, clip: Path, tmp_path: Path
 ) -> None:
     counts = []
-    for threshold in (0, 1):
+    for threshold in (0.3, 1):
         options = ["--detection-threshold", threshold, "--duration", 0.04, "-o", "o"]
         assert detect(clip, *options).exit_code == 0
         counts.append(len(records_of(tmp_path / "o")[0]["faces"]))
@@ -238,6 +239,22 @@ def test_precision(detect: Any, clip: Path, tmp_path: Path) -> None:
         summary = summary_of(tmp_path / "o")
         assert summary["models"][0]["file"] == file
         assert summary["threads"] == 1
+
+
+def test_detect_size(detect: Any, clip: Path, tmp_path: Path) -> None:
+    face = tiny_face.write_bundle(tmp_path / "face", size=64)
+    shares = {}
+    for size in ("32", "320", "auto"):
+        options = ["--detector", face, "--detect-size", size, "--duration", 0.04, "-o", "o"]
+        assert detect(clip, *options).exit_code == 0
+        shares[size] = {round(one["box"][2]) for one in records_of(tmp_path / "o")[0]["faces"]}
+        summary = summary_of(tmp_path / "o")
+        assert summary["options"]["detect_size"] == (size if size == "auto" else int(size))
+        assert summary["detector"] == "tiny-face"
+        assert summary["models"][1]["precision"] == "fp32"
+    # Cells of 8 pixels of the picture searched are the larger in the frame, the smaller it is.
+    assert min(shares["320"]) == 16 and not shares["32"] & shares["320"]
+    assert min(shares["auto"]) == 16
 
 
 @pytest.mark.shared

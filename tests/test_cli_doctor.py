@@ -10,21 +10,25 @@ from typing import Any
 
 import cv2
 import pytest
+import tiny_face
 from click.testing import CliRunner
 
 from ferlite import bundles, session
 from ferlite.cli import checks, main
+from ferlite.faces import DEFAULT_DETECTOR
 from ferlite.sources import camera
 
 
 @pytest.fixture(autouse=True)
 def quiet_home(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Only the tiny model is installed; caches and output go to an empty folder."""
+    """Only the tiny models are installed; caches and output go to an empty folder."""
     monkeypatch.setattr(bundles, "models_dir", lambda: tmp_path / "models")
     monkeypatch.setenv("FERLITE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny, tmp_path / "models" / "tiny")
+    int8 = tiny_face.network()
+    tiny_face.write_bundle(tmp_path / "models" / "face", name="ferlite-face", int8=int8)
     return tmp_path
 
 
@@ -53,6 +57,9 @@ def test_all_is_well_here(quiet_home: Path) -> None:
         "provider cpu",
         "model tiny",
         "precision tiny",
+        "model face",
+        "precision face",
+        "detector ferlite-face",
         "detector haar",
         "h264 encoder",
         "h264 decoder",
@@ -62,7 +69,10 @@ def test_all_is_well_here(quiet_home: Path) -> None:
         assert found[name]["state"] == "ok", name
     assert found["opencv-python-headless"]["detail"].startswith(cv2.__version__.rsplit(".", 1)[0])
     assert "libavcodec" in found["av"]["detail"]
-    assert "fp32" in found["precision tiny"]["detail"]
+    for model in ("tiny", "face"):
+        assert "fp32" in found[f"precision {model}"]["detail"]
+    assert found[f"detector {DEFAULT_DETECTOR}"]["detail"].endswith("(default)")
+    assert "ferlite models add" in found["detector yunet"]["remedy"]
     assert found["threads"]["detail"].startswith(str(session.default_threads()))
     # What was only tried is gone again.
     assert not (quiet_home / "ferlite-output").exists()
@@ -128,8 +138,27 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_opencv_without_cascades(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
     status, found = doctor()
-    assert (status, found["detector haar"]["state"]) == (1, "broken")
+    # Only the default has to work.
+    expected = (1, "broken") if DEFAULT_DETECTOR == "haar" else (0, "missing")
+    assert (status, found["detector haar"]["state"]) == expected
     assert "opencv-python-headless<5" in found["detector haar"]["remedy"]
+
+
+def test_a_detector_that_is_damaged(quiet_home: Path) -> None:
+    network = quiet_home / "models" / "face" / "model.onnx"
+    network.write_bytes(network.read_bytes() + b"\0")
+    status, found = doctor()
+    assert (status, found["model face"]["state"]) == (1, "broken")
+    assert "SHA-256" in found["detector ferlite-face"]["detail"]
+
+
+def test_a_yunet_that_was_added(quiet_home: Path, shared: Path) -> None:
+    yunet = shared / "models" / "face_detection_yunet_2023mar.onnx"
+    network = yunet.read_bytes()
+    tiny_face.write_bundle(quiet_home / "home" / "models" / "yunet", name="yunet", fp32=network)
+    status, found = doctor()
+    assert status == 0
+    assert found["model yunet"]["state"] == found["detector yunet"]["state"] == "ok"
 
 
 def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

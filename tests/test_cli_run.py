@@ -15,6 +15,7 @@ from ferlite.cli.progress import Progress
 from ferlite.cli.run import run
 from ferlite.demo.clip import DemoSource
 from ferlite.errors import SinkError
+from ferlite.faces import DEFAULT_DETECTOR
 from ferlite.pipeline import Pipeline
 from ferlite.sinks import ReaderGone, Summary
 from ferlite.types import Frame, FrameResult, SourceInfo
@@ -75,7 +76,7 @@ def test_a_whole_run(analyzer: Analyzer) -> None:
     assert (told["frames"], told["faces"], told["asked"]) == (1, 2, 1)
     assert told["interrupted"] is False
     assert told["frames_dropped"] == 0
-    assert told["detector"] == "haar"
+    assert told["detector"] == DEFAULT_DETECTOR
     assert told["stage_seconds"]["detect"] > 0
 
 

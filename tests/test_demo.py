@@ -39,7 +39,7 @@ def test_clip_moves_without_jumps() -> None:
 
 
 def test_one_face_leaves_and_comes_back() -> None:
-    detector = open_detector("haar", min_face=64)
+    detector = open_detector(min_face=64)
     counts = {round(t, 2): len(detector.detect(image)) for t, image in clip.frames()}
     leave, back = clip.AWAY_S
     assert {n for t, n in counts.items() if leave + 0.01 < t < back - 0.01} == {1}
@@ -63,7 +63,7 @@ def test_source_is_a_source_that_can_be_closed() -> None:
 def test_still_is_one_picture() -> None:
     (frame,) = clip.DemoSource(still=True)
     assert frame.source.kind == "image"
-    assert len(open_detector("haar", min_face=64).detect(frame.image)) == 2
+    assert len(open_detector(min_face=64).detect(frame.image)) == 2
 
 
 @pytest.mark.parametrize("name", ["astronaut.jpg", "hopper.jpg"])

@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import ferlite
 from ferlite.errors import FerliteError
+
+if TYPE_CHECKING:
+    from ferlite.bundles import Bundle
+    from ferlite.precision import Choice
 
 # Distributions that hold the same module and overwrite each other when installed together.
 _CLASHES = (
@@ -62,7 +66,7 @@ def run_checks(output: Path) -> Iterator[Check]:
         _kernels,
         _providers,
         _models,
-        _haar,
+        _detectors,
         _codecs,
         _cameras,
         lambda: _folders(output),
@@ -180,7 +184,6 @@ def _providers() -> Iterator[Check]:
 
 def _models() -> Iterator[Check]:
     from ferlite import bundles
-    from ferlite.emotion import EmotionClassifier
 
     installed = bundles.installed_names()
     if not installed:
@@ -191,37 +194,55 @@ def _models() -> Iterator[Check]:
         try:
             bundle = bundles.find(model)
             bundle.verify()
-            classifier = EmotionClassifier(bundle)
+            choice, precision = _opened(bundle)
         except FerliteError as error:
             problem, _, advice = str(error).partition("; ")
             yield Check(name, "broken", problem, advice or "install the model again")
             continue
         yield Check(name, "ok", f"{bundle.version}, {len(bundle.files)} files verified")
-        choice = classifier.choice
-        reason = (
-            f"faster here: a batch takes {choice.fp32_ms:g} ms in fp32, {choice.int8_ms:g} in int8"
-            if choice
-            else "the only one"
-        )
-        yield Check(f"precision {model}", "ok", f"{classifier.precision} ({reason})")
+        if precision:
+            reason = (
+                f"faster: a run takes {choice.fp32_ms:g} ms in fp32, {choice.int8_ms:g} in int8"
+                if choice
+                else "the only one"
+            )
+            yield Check(f"precision {model}", "ok", f"{precision} ({reason})")
 
 
-def _haar() -> Iterator[Check]:
-    import cv2
-
+def _opened(bundle: Bundle) -> tuple[Choice | None, str]:
+    """How the precision of a model was chosen and which it is, by opening it as a run does."""
+    from ferlite.emotion import EmotionClassifier
     from ferlite.faces import open_detector
+    from ferlite.faces.anchor_free import AnchorFreeDetector
 
-    try:
-        open_detector("haar")
-    except FerliteError as error:
-        yield Check("detector haar", "broken", str(error), "pip install 'opencv-python-headless<5'")
-    else:
-        yield Check("detector haar", "ok", "OpenCV's frontal cascade")
-    if hasattr(cv2, "FaceDetectorYN"):
-        yield Check("detector yunet", "ok", "with a model file: --detector PATH.onnx")
-    else:
-        remedy = "pip install --upgrade 'opencv-python-headless>=4.10'"
-        yield Check("detector yunet", "missing", f"not in OpenCV {cv2.__version__}", remedy)
+    if bundle.task == "emotion":
+        classifier = EmotionClassifier(bundle)
+        return classifier.choice, classifier.precision
+    detector = open_detector(bundle.path)
+    if isinstance(detector, AnchorFreeDetector):
+        return detector.choice, detector.precision
+    return None, ""
+
+
+def _detectors() -> Iterator[Check]:
+    """The default, which has to work, and those that a run may ask for by name."""
+    from ferlite.faces import DEFAULT_DETECTOR, DETECTORS, open_detector
+
+    for name in DETECTORS:
+        default = name == DEFAULT_DETECTOR
+        try:
+            detector = open_detector(name)
+        except FerliteError as error:
+            problem, _, remedy = str(error).partition("; ")
+            yield Check(
+                f"detector {name}",
+                "broken" if default else "missing",
+                problem,
+                remedy or "install ferlite again",
+            )
+        else:
+            files = ", ".join(one["file"] for one in detector.models) or "OpenCV's cascade"
+            yield Check(f"detector {name}", "ok", files + (" (default)" if default else ""))
 
 
 def _codecs() -> Iterator[Check]:

@@ -50,7 +50,7 @@ def demo(output: Path, picture: bool, model: str) -> None:
     from ferlite.sinks.folder import writable
 
     writable(output)
-    # The portraits are large; a search for small faces would take most of the time.
+    # The portraits are large; smaller faces there would be false ones.
     analyzer = Analyzer(model=model, min_face=64)
     save = ("images" if picture else "video", "jsonl", "summary")
     sinks = open_sinks(output, save)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from ferlite.cli.params import Name
+from ferlite.cli.params import Name, Size
+from ferlite.faces import DEFAULT_DETECTOR, DETECTORS
 from ferlite.sinks import SINKS
 
 DEFAULT_FOLDER = Path("ferlite-output")
@@ -40,7 +42,8 @@ Examples:
   ferlite detect talk.mkv --every 5 --start 60 --duration 30
   ferlite detect 0 --fps-limit 5 --save csv         first camera, five frames a second
   ferlite detect rtsp://192.168.1.20/stream --stdout | jq .faces
-  ferlite detect crowd.mp4 --detector yunet.onnx --min-face 24
+  ferlite detect crowd.mp4 --detect-size auto       looks closer for small faces
+  ferlite detect crowd.mp4 --detector yunet --min-face 24
 
 \b
 Exit status:
@@ -73,10 +76,19 @@ Ctrl-C and SIGTERM end the run early; what was read until then is complete.
 @click.option(
     "--detector",
     type=Name(),
-    default="haar",
+    default=DEFAULT_DETECTOR,
     show_default=True,
-    metavar="haar|PATH.onnx",
-    help="Finds the faces: OpenCV's cascade, or a YuNet model file.",
+    metavar="NAME|DIR|FILE.onnx",
+    help=f"Finds the faces: {', '.join(DETECTORS)} (once `ferlite models add` has its file),"
+    " another installed model, or a model of your own.",
+)
+@click.option(
+    "--detect-size",
+    type=Size(),
+    metavar="PX|auto",
+    help="Longest side of the picture searched; frames are never enlarged. auto looks again,"
+    " closer, where faces are small or none is found.  [default: the detector's own, or as"
+    " --min-face needs]",
 )
 @click.option(
     "--model",
@@ -98,7 +110,7 @@ Ctrl-C and SIGTERM end the run early; what was read until then is complete.
     type=click.Choice(["auto", "fp32", "int8"]),
     default="auto",
     show_default=True,
-    help="auto measures once which is faster here.",
+    help="Of the networks; auto measures once which is faster here.",
 )
 @click.option(
     "--threads",
@@ -119,7 +131,8 @@ Ctrl-C and SIGTERM end the run early; what was read until then is complete.
     type=click.IntRange(min=0),
     default=0,
     metavar="PX",
-    help="Leave out faces smaller than this; 0 for the detector's own limit.  [default: 0]",
+    help="Leave out faces smaller than this, and search closely enough for them; 0 for the"
+    " detector's own limit.  [default: 0]",
 )
 @click.option(
     "--detection-threshold",
@@ -174,6 +187,7 @@ def detect(
     precision: str,
     threads: int,
     every: int,
+    detect_size: int | Literal["auto"] | None,
     min_face: int,
     detection_threshold: float | None,
     fps_limit: float | None,
@@ -220,6 +234,7 @@ def detect(
             threads=threads,
             precision=precision,
             min_face=min_face,
+            detect_size=detect_size,
             detection_threshold=detection_threshold,
             smoothing_s=smoothing,
         )
@@ -243,6 +258,7 @@ def detect(
                 "duration_s": duration,
                 "fps_limit": fps_limit,
                 "min_face": min_face,
+                "detect_size": detect_size,  # null: the detector's own
                 "detection_threshold": detection_threshold,
                 "smoothing_s": smoothing,
                 "reconnect_s": reconnect,  # null: for ever

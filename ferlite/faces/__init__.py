@@ -90,7 +90,7 @@ def _find(name: str) -> bundles.Bundle | tuple[bytes, str]:
     if name == bundles.YUNET:
         raise UsageError(
             "detector yunet needs its model file, face_detection_yunet_2023mar.onnx of the OpenCV"
-            " model zoo: `ferlite models add FILE`, or give its path as the detector"
+            " model zoo; `ferlite models add FILE`, or give its path as the detector"
         )
     raise UsageError(
         f"unknown detector {name!r:.80}; use {', '.join(DETECTORS)}, a folder with"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from ferlite import arguments
 from ferlite.bundles import LARGEST_SIZE, SMALLEST_SIZE
 from ferlite.types import Detections
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Longest side of the picture that OpenCV's detectors search, in pixels; larger frames are shrunk.
 WORKING_SIDE = 640
@@ -53,6 +54,8 @@ class BatchDetector(Detector, Protocol):
 
 def empty(*, landmarks: bool) -> Detections:
     """No face."""
+    import numpy as np
+
     points = np.zeros((0, 5, 2), np.float32) if landmarks else None
     return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), points)
 
@@ -99,6 +102,7 @@ def shrink(image: NDArray[np.uint8], side: float) -> tuple[NDArray[np.uint8], fl
     Returns (image, factor of x, factor of y); the factors lead back to frame pixels.
     """
     import cv2
+    import numpy as np
 
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -111,6 +115,8 @@ def shrink(image: NDArray[np.uint8], side: float) -> tuple[NDArray[np.uint8], fl
 
 def select(found: Detections, *, threshold: float, min_face: float) -> Detections:
     """The detections with a box, of enough score and size, best score first."""
+    import numpy as np
+
     sides = found.boxes[:, 2:].min(axis=1).astype(np.float64)
     kept = np.flatnonzero((found.scores >= threshold) & (sides >= min_face) & (sides > 0))
     kept = kept[np.argsort(-found.scores[kept], kind="stable")]

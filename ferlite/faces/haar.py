@@ -45,7 +45,7 @@ class HaarDetector:
 
         if not hasattr(cv2, "CascadeClassifier"):
             raise ModelError(
-                f"detector haar needs OpenCV 4; OpenCV {cv2.__version__} has no Haar cascades:"
+                f"detector haar needs OpenCV 4, and OpenCV {cv2.__version__} has no cascades;"
                 " pip install 'opencv-python-headless<5', or use another detector"
             )
         self._threshold = detector.check_threshold(threshold, 0.0)

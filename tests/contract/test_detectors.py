@@ -245,7 +245,7 @@ def test_opencv_without_cascades(monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
     monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
-    with pytest.raises(FerliteError, match=r"needs OpenCV 4; OpenCV .*pip install"):
+    with pytest.raises(FerliteError, match=r"needs OpenCV 4, and OpenCV .*; pip install"):
         open_detector("haar")
 
 

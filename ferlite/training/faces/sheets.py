@@ -1,7 +1,7 @@
 """Contact sheets: what a detector missed, what it made up, and photographs by kind.
 
-True faces are green (a teacher's doubts grey, boxes drawn by people blue), detections red with their
-score. Photographs of people are for looking at, not for publishing.
+True faces are green (a teacher's doubts grey, boxes drawn by people blue), detections red with
+their score. Photographs of people are for looking at, not for publishing.
 """
 
 from __future__ import annotations

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import crop_reference as reference
 import numpy as np
 import pytest
 
-from ferlite import crops
+from ferlite import _core, crops
 from ferlite.errors import UsageError
 
 NAN, INF = float("nan"), float("inf")
+
+
+@pytest.fixture(scope="module", autouse=True, params=_core.instruction_sets())
+def each_instruction_set(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds for every instruction set that this machine has."""
+    before = _core.instruction_set()
+    _core.use_instruction_set(request.param)
+    yield
+    _core.use_instruction_set(before)
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import crop_reference as reference
@@ -13,10 +14,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ferlite import crops
+from ferlite import _core, crops
 from ferlite.errors import FerliteError, UsageError
 
 IMAGE_KINDS = ["bgr", "rgb", "gray"]
+
+
+@pytest.fixture(scope="module", autouse=True, params=_core.instruction_sets())
+def each_instruction_set(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds for every instruction set that this machine has."""
+    before = _core.instruction_set()
+    _core.use_instruction_set(request.param)
+    yield
+    _core.use_instruction_set(before)
 
 
 def noise(rng: np.random.Generator, *shape: int) -> NDArray[np.uint8]:
@@ -184,13 +194,16 @@ def test_a_frame_too_large_to_copy() -> None:
 @pytest.mark.parametrize("turned", [False, True])
 def test_threads_do_not_change_the_result(turned: bool) -> None:
     rng = np.random.default_rng(13)
-    image = noise(rng, 200, 300, 3)
-    boxes = random_boxes(rng, 33, 200, 300)
+    image = noise(rng, 400, 600, 3)  # large enough for many threads to start
+    boxes = random_boxes(rng, 33, 400, 600)
     angles = rng.uniform(-3, 3, 33) if turned else None
     one = crops.crop_faces(image, boxes, size=(48, 48), angles=angles)
+    canvas, *_ = crops.letterbox(image, (320, 320))
     for threads in (2, 5, 64):
         many = crops.crop_faces(image, boxes, size=(48, 48), angles=angles, threads=threads)
         np.testing.assert_array_equal(many, one)
+        bands, *_ = crops.letterbox(image, (320, 320), threads=threads)
+        np.testing.assert_array_equal(bands, canvas)
 
 
 def test_no_boxes() -> None:

@@ -80,6 +80,19 @@ void require_angles(std::span<const Box> boxes, std::span<const double> angles) 
     }
 }
 
+// How many bytes of the frame are read, for useful_threads.
+double bytes_read(const ImageView& image, std::span<const Box> boxes,
+                  std::span<const double> angles) {
+    double bytes = 0;
+    for (std::size_t i = 0; i < boxes.size(); ++i) {
+        const double width = std::min<double>(boxes[i].width, static_cast<double>(image.width));
+        const double height = std::min<double>(boxes[i].height, static_cast<double>(image.height));
+        const bool turned = !angles.empty() && angles[i] != 0.0;
+        bytes += width * height * static_cast<double>(image.channels) * (turned ? 4 : 1);
+    }
+    return bytes;
+}
+
 }  // namespace
 
 template <class T>
@@ -97,7 +110,8 @@ void crop_faces(const ImageView& image, std::span<const Box> boxes, std::span<co
             crop_turned(forward, boxes[at], angles[at], format, out[i], scratch);
         }
     };
-    parallel_for<Scratch>(static_cast<std::ptrdiff_t>(boxes.size()), threads, crop);
+    parallel_for<Scratch>(static_cast<std::ptrdiff_t>(boxes.size()),
+                          useful_threads(bytes_read(image, boxes, angles), threads), crop);
 }
 
 template void crop_faces<float>(const ImageView&, std::span<const Box>, std::span<const double>,

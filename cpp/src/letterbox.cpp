@@ -80,8 +80,10 @@ Placement letterbox(const ImageView& image, const Format& format, float padding,
     const PixelsView<T> inner =
         part(canvas, placement.x, placement.y, placement.width, placement.height);
     const double step = 1.0 / placement.scale;
-    const std::ptrdiff_t bands = std::min<std::ptrdiff_t>(threads, inner.height);
-    parallel_for<Scratch>(bands, threads, [&](std::ptrdiff_t band, Scratch& scratch) {
+    const auto bytes = static_cast<double>(image.width * image.height * image.channels);
+    const int helpers = useful_threads(bytes, threads);
+    const std::ptrdiff_t bands = std::min<std::ptrdiff_t>(helpers, inner.height);
+    parallel_for<Scratch>(bands, helpers, [&](std::ptrdiff_t band, Scratch& scratch) {
         scratch.columns.assign(0.0, step, inner.width, image.width);
         scratch.rows.assign(0.0, step, inner.height, image.height);
         resample_rows(forward, inner.height * band / bands, inner.height * (band + 1) / bands,

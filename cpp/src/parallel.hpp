@@ -11,6 +11,15 @@
 
 namespace ferlite {
 
+// Starting a thread takes some 20 microseconds, in which one that runs resamples about this many
+// bytes of a frame, upright, or 4 times fewer, turned.
+inline constexpr double bytes_worth_a_thread = 5e5;
+
+inline int useful_threads(double bytes, int threads) {
+    return static_cast<int>(
+        std::clamp(bytes / bytes_worth_a_thread, 1.0, static_cast<double>(threads)));
+}
+
 // Calls work(i, scratch) once for every i in [0, count), on up to `threads` threads of which the
 // caller is one. Each thread has its own Scratch. The first exception is thrown again here, after
 // all threads have ended.

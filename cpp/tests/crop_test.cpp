@@ -181,13 +181,13 @@ TEST(crop_rounds_bytes_and_holds_them_to_their_range) {
 }
 
 TEST(crop_does_not_depend_on_threads) {
-    const Picture picture = noise(60, 80, Color::bgr, 6);
+    const Picture picture = noise(600, 800, Color::bgr, 6);  // large enough for many threads
     std::mt19937 random(7);
-    std::uniform_real_distribution<float> place(-40, 80);
+    std::uniform_real_distribution<float> place(-400, 800);
     std::vector<Box> boxes;
     std::vector<double> angles;
     for (int i = 0; i < 50; ++i) {
-        boxes.push_back({place(random), place(random), 50 + place(random), 50 + place(random)});
+        boxes.push_back({place(random), place(random), 500 + place(random), 500 + place(random)});
         angles.push_back(i % 3 == 0 ? 0.0 : static_cast<double>(place(random)));
     }
     Output<float> alone(50, 12, 16, Color::gray);

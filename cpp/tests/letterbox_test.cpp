@@ -31,18 +31,29 @@ TEST(letterbox_fills_every_pixel_once) {
          {std::array<std::ptrdiff_t, 2>{1, 1}, {1, 9}, {50, 3}, {7, 7}, {31, 64}}) {
         Picture picture(height, width, Color::bgr);
         for (auto& byte : picture.bytes) byte = 200;
-        for (const int threads : {1, 3, 99}) {
-            Output<std::uint8_t> out(1, 20, 24, Color::gray);
-            const Placement placed =
-                letterbox(picture.view, {Color::gray}, 50.4F, true, out.view[0], threads);
-            for (std::ptrdiff_t row = 0; row < 20; ++row) {
-                for (std::ptrdiff_t column = 0; column < 24; ++column) {
-                    const bool inside = row >= placed.y && row < placed.y + placed.height &&
-                                        column >= placed.x && column < placed.x + placed.width;
-                    CHECK(out.at(0, row, column) == (inside ? 200 : 50));
-                }
+        for (const Color color : {Color::gray, Color::rgb}) {
+            Output<std::uint8_t> out(1, 20, 24, color);
+            const Placement placed = letterbox(picture.view, {color}, 50.4F, true, out.view[0], 1);
+            const std::ptrdiff_t channels = color == Color::gray ? 1 : 3;
+            for (std::ptrdiff_t at = 0; at < 20 * 24 * channels; ++at) {
+                const std::ptrdiff_t row = at / channels / 24;
+                const std::ptrdiff_t column = at / channels % 24;
+                const bool inside = row >= placed.y && row < placed.y + placed.height &&
+                                    column >= placed.x && column < placed.x + placed.width;
+                CHECK(out.at(0, row, column, at % channels) == (inside ? 200 : 50));
             }
         }
+    }
+}
+
+TEST(letterbox_does_not_depend_on_threads) {
+    const Picture picture = noise(700, 900, Color::bgr, 9);  // large enough for some threads
+    Output<float> alone(1, 100, 200, Color::gray);
+    letterbox(picture.view, {}, 0.0F, true, alone.view[0], 1);
+    for (const int threads : {2, 3, 99}) {
+        Output<float> together(1, 100, 200, Color::gray);
+        letterbox(picture.view, {}, 0.0F, true, together.view[0], threads);
+        CHECK(together.values == alone.values);
     }
 }
 

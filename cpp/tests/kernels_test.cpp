@@ -1,0 +1,79 @@
+#include "kernels/kernels.hpp"
+
+#include <array>
+
+#include "check.hpp"
+#include "ferlite/cpu.hpp"
+#include "ferlite/crop.hpp"
+#include "ferlite/decode.hpp"
+#include "picture.hpp"
+
+namespace {
+
+using namespace ferlite;
+using namespace ferlite::tests;
+
+// What `compute` returns with the plain kernels and with those under test.
+template <class Compute>
+auto plain_and_active(const Compute& compute) {
+    const std::string active = instruction_set();
+    use_instruction_set("plain");
+    const auto plain = compute();
+    use_instruction_set(active);
+    return std::pair(plain, compute());
+}
+
+}  // namespace
+
+TEST(kernels_agree_with_their_plain_twin) {
+    std::mt19937 random(11);
+    std::uniform_real_distribution<float> place(-150, 200);
+    std::uniform_real_distribution<float> side(0.5F, 300);
+    for (unsigned round = 0; round < 60; ++round) {
+        // Every remainder of a vector's lanes, for the frame and for the crop.
+        const auto width = static_cast<std::ptrdiff_t>(1 + round * 3);
+        const Color color = round % 3 == 0 ? Color::gray : Color::bgr;
+        const Picture picture = noise(150, width, color, round);
+        const std::array boxes{Box{place(random), place(random), side(random), side(random)},
+                               Box{0, 0, static_cast<float>(width), 150}};
+        const std::array angles{round % 2 == 0 ? 0.0 : 0.01 * static_cast<double>(round), 0.0};
+        for (const Color wanted : {Color::gray, Color::bgr, Color::rgb}) {
+            const auto crop = [&]<class T>(T) {
+                Output<T> out(2, 9, 1 + static_cast<std::ptrdiff_t>(round), wanted);
+                crop_faces<T>(picture.view, boxes, angles, {wanted, 1.5F, -20.0F}, out.view, 1);
+                return out.values;
+            };
+            const auto [plain, active] = plain_and_active([&] { return crop(0.0F); });
+            for (std::size_t i = 0; i < plain.size(); ++i) CHECK_NEAR(active[i], plain[i], 2e-3);
+            const auto [levels, same] = plain_and_active([&] { return crop(std::uint8_t{0}); });
+            for (std::size_t i = 0; i < levels.size(); ++i) {
+                CHECK(std::abs(int{same[i]} - int{levels[i]}) <= 1);  // where a half is rounded
+            }
+        }
+    }
+}
+
+TEST(kernels_find_the_first_value) {
+    const kernels::Table& kernel = kernels::active();
+    for (const std::ptrdiff_t n : {0, 1, 15, 64, 65, 200}) {
+        std::vector<float> values(static_cast<std::size_t>(n), -1.0F);
+        CHECK(kernel.find_at_least(values.data(), 0, n, 0.0F) == n);
+        for (std::ptrdiff_t at = 0; at < n; ++at) {
+            values[static_cast<std::size_t>(at)] = 0.0F;
+            for (std::ptrdiff_t from = 0; from <= n; ++from) {
+                CHECK(kernel.find_at_least(values.data(), from, n, 0.0F) == (from <= at ? at : n));
+            }
+            values[static_cast<std::size_t>(at)] = std::numeric_limits<float>::quiet_NaN();
+        }
+    }
+}
+
+TEST(instruction_sets_are_named) {
+    CHECK(instruction_sets().front() == "plain");
+    CHECK_INVALID(use_instruction_set("mmx"), "'mmx', which is no instruction set");
+#if defined(__x86_64__)
+    CHECK_INVALID(use_instruction_set("neon"), "lacks; it has plain, sse2");
+#else
+    CHECK_INVALID(use_instruction_set("avx2"), "lacks; it has plain");
+#endif
+}

@@ -185,13 +185,6 @@ def _runner(model: Any) -> Callable[[Scores], Scores]:
 
 def _open_onnx(path: Path, threads: int, embedding: bool) -> Classifier:
     opened = session.create(path, provider="cpu", threads=threads)
-    shape = opened.input_shape
-    if len(shape) != 4 or 1 not in (shape[1], shape[3]):
-        raise ModelError(f"{path} takes {shape}, not grey pictures [n, h, w, 1] or [n, 1, h, w]")
-    channels_first = shape[1] == 1
-    size = shape[2]
-    if not isinstance(size, int):
-        raise ModelError(f"{path} takes {shape}: its picture size is not fixed")
     labels: tuple[str, ...] = ()
     scale, offset, temperature = 1 / 255, 0.0, 1.0
     parameters = None
@@ -203,6 +196,13 @@ def _open_onnx(path: Path, threads: int, embedding: bool) -> Classifier:
         scale, offset = bundle.input.scale, bundle.input.offset
         # Export merges and quantization adds numbers; the network's own count is in its facts.
         parameters = json.loads(opened.metadata[METADATA_KEY]).get("parameters")
+    shape = opened.input_shape
+    if len(shape) != 4 or 1 not in (shape[1], shape[3]):
+        raise ModelError(f"{path} takes {shape}, not grey pictures [n, h, w, 1] or [n, 1, h, w]")
+    channels_first = shape[1] == 1
+    size = shape[2]
+    if not isinstance(size, int):
+        raise ModelError(f"{path} takes {shape}: its picture size is not fixed")
     return Classifier(
         path=path,
         kind="onnx",

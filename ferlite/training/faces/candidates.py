@@ -205,7 +205,7 @@ class _KerasMaps:
     def run(self, batch: Image) -> list[NDArray[np.float32]]:
         import keras
 
-        maps = self._model(batch, training=False)
+        maps = keras.tree.flatten(self._model(batch, training=False))
         return [np.asarray(keras.ops.convert_to_numpy(m)).transpose(0, 3, 1, 2) for m in maps]
 
 

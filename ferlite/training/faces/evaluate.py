@@ -72,7 +72,7 @@ class FaceReport:
 
 
 def evaluate_faces(
-    models: Sequence[str],
+    models: Sequence[str | Candidate],
     root: Path,
     *,
     split: str = "val",
@@ -84,7 +84,8 @@ def evaluate_faces(
 ) -> FaceReport:
     """Run every detector over the photographs of `root`; see the module.
 
-    models: "haar", .keras or .onnx files, or names of installed detectors.
+    models: "haar", .keras or .onnx files, names of installed detectors, or what is none of these
+        but can be opened as one.
     face_free: clips, pictures or folders without a face, for false positives.
     threshold: in place of every detector's own. threads: of OpenCV and ONNX Runtime.
     say: takes a line when a detector is done.
@@ -97,7 +98,10 @@ def evaluate_faces(
     sample = chosen[:: max(1, len(chosen) // TIMED_PICTURES)][:TIMED_PICTURES]
     pictures = [one.image() for one in sample]
     candidates = _named(
-        {model: open_candidate(model, pictures[0], threads) for model in dict.fromkeys(models)}
+        {
+            model: open_candidate(model, pictures[0], threads) if isinstance(model, str) else model
+            for model in dict.fromkeys(models)
+        }
     )
     pairs = list(itertools.product(candidates, sizes))
     results = []
@@ -115,11 +119,11 @@ def evaluate_faces(
     return FaceReport(split, chosen, empty, tuple(face_free), results)
 
 
-def _named(candidates: Mapping[str, Candidate]) -> list[Candidate]:
+def _named(candidates: Mapping[str | Candidate, Candidate]) -> list[Candidate]:
     """By the names of their files, or as they were given where those are the same."""
     names = [one.name for one in candidates.values()]
     return [
-        replace(one, name=given) if names.count(one.name) > 1 else one
+        replace(one, name=given) if isinstance(given, str) and names.count(one.name) > 1 else one
         for given, one in candidates.items()
     ]
 

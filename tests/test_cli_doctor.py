@@ -144,6 +144,14 @@ def test_opencv_without_cascades(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "opencv-python-headless<5" in found["detector haar"]["remedy"]
 
 
+def test_an_int8_network_that_answers_otherwise(quiet_home: Path) -> None:
+    wrong = tiny_face.network(drift=-20)
+    tiny_face.write_bundle(quiet_home / "models" / "face", name="ferlite-face", int8=wrong)
+    status, found = doctor()
+    assert status == 0
+    assert "fp32 (here int8 answers otherwise" in found["precision face"]["detail"]
+
+
 def test_a_detector_that_is_damaged(quiet_home: Path) -> None:
     network = quiet_home / "models" / "face" / "model.onnx"
     network.write_bytes(network.read_bytes() + b"\0")

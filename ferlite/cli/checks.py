@@ -201,12 +201,7 @@ def _models() -> Iterator[Check]:
             continue
         yield Check(name, "ok", f"{bundle.version}, {len(bundle.files)} files verified")
         if precision:
-            reason = (
-                f"faster: a run takes {choice.fp32_ms:g} ms in fp32, {choice.int8_ms:g} in int8"
-                if choice
-                else "the only one"
-            )
-            yield Check(f"precision {model}", "ok", f"{precision} ({reason})")
+            yield Check(f"precision {model}", "ok", f"{precision} ({_reason(choice)})")
 
 
 def _opened(bundle: Bundle) -> tuple[Choice | None, str]:
@@ -222,6 +217,16 @@ def _opened(bundle: Bundle) -> tuple[Choice | None, str]:
     if isinstance(detector, AnchorFreeDetector):
         return detector.choice, detector.precision
     return None, ""
+
+
+def _reason(choice: Choice | None) -> str:
+    from ferlite.precision import AGREE
+
+    if choice is None:
+        return "the only one"
+    if choice.difference > AGREE:
+        return f"here int8 answers otherwise: a probability differs by {choice.difference:g}"
+    return f"faster: a run takes {choice.fp32_ms:g} ms in fp32, {choice.int8_ms:g} in int8"
 
 
 def _detectors() -> Iterator[Check]:

@@ -202,13 +202,16 @@ def test_haar_on_real_portraits(portraits: dict[str, Image], tmp_path: Path) -> 
 @pytest.mark.train
 @pytest.mark.skipif(find_spec("keras") is None, reason="needs pip install 'ferlite[train]'")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_keras_weights_score_as_their_network(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained_at", [None, 64])
+def test_keras_weights_score_as_their_network(
+    data: Path, tmp_path: Path, trained_at: int | None
+) -> None:
     from ferlite.training import require_keras
 
     require_keras()
     import keras
 
-    inputs = keras.Input((None, None, 3), name="image", dtype="uint8")
+    inputs = keras.Input((trained_at, trained_at, 3), name="image", dtype="uint8")
     mean = keras.layers.AveragePooling2D(CELL)(keras.layers.Rescaling(1.0)(inputs))
     outputs = keras.layers.Conv2D(15, 1, name=f"stride{CELL}")(mean)
     model = keras.Model(inputs, [outputs])

@@ -178,7 +178,7 @@ def _yunet(model: str, opened: Callable[..., Detector], picture: Image) -> Candi
 def _keras(path: Path) -> Candidate:
     if not path.is_file():
         raise ModelError(f"{path} does not exist; name a .keras or .onnx file")
-    model = load_keras(path)
+    model = _of_any_size(load_keras(path))
 
     def opened(threshold: float | None, size: int) -> Detector:
         return _KerasDetector(path, model, threshold, size)
@@ -192,6 +192,18 @@ def _keras(path: Path) -> Candidate:
         size=path.stat().st_size,
         network=None,
     )
+
+
+def _of_any_size(model: Any) -> Any:
+    """The same weights without the picture size that they were trained at."""
+    import keras
+
+    if len(model.inputs) != 1 or len(model.input_shape) != 4 or model.input_shape[1] is None:
+        return model
+    inputs = keras.Input((None, None, 3), dtype=model.inputs[0].dtype, name=model.inputs[0].name)
+    free = keras.models.clone_model(model, input_tensors=inputs)
+    free.set_weights(model.get_weights())
+    return free
 
 
 class _KerasMaps:

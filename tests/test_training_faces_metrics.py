@@ -83,6 +83,10 @@ def test_small_faces_and_what_lies_on_them() -> None:
     assert ap([100, 0, 20, 27]) == (1.0, 1)  # ... lower than 0.7 of 40: left out
     assert ap([100, 0, 30, 30]) == (0.5, 1)  # ... 30 of 40: false, as the known table counts it
     assert ap([100, 0, 30, 28]) == (0.5, 1)  # the limit itself
+    # As COCO counts it, where the small face is told to be ignored.
+    ignore = [[False, True]]
+    found = [([[100, 0, 30, 30], A], [0.9, 0.5])]
+    assert average_precision(found, truth, ignore, min_side=40).average == 1
     # A lower box on a face that counts is right all the same.
     assert (
         average_precision([([[0, 0, 60, 27]], [0.9])], [[[0, 0, 60, 40]]], min_side=40).average == 1

@@ -1,7 +1,6 @@
 #include "resample.hpp"
 
 #include <algorithm>
-#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -52,7 +51,8 @@ void span_pixels(Scratch& scratch) {
 
 // The columns for weigh_values: a pixel's channels, mixed with their shares, are values like those
 // of its neighbours, and weights of zero fill up the spans.
-void span_values(std::ptrdiff_t channels, const float* shares, Scratch& scratch) {
+template <std::ptrdiff_t channels>
+void span_values(const float* shares, Scratch& scratch) {
     const std::ptrdiff_t lanes = kernels::active().lanes;
     const Axis& columns = scratch.columns;
     const auto n = static_cast<std::ptrdiff_t>(columns.spans.size());
@@ -61,26 +61,23 @@ void span_values(std::ptrdiff_t channels, const float* shares, Scratch& scratch)
     scratch.spans.clear();
     const float* weight = columns.weights.data();
     for (std::ptrdiff_t begin = 0; begin < n; begin += lanes) {
-        const auto group = std::span(columns.spans)
-                               .subspan(static_cast<std::size_t>(begin),
-                                        static_cast<std::size_t>(std::min(lanes, n - begin)));
+        const kernels::Span* from = columns.spans.data() + begin;
+        const std::ptrdiff_t group = std::min(lanes, n - begin);
         std::ptrdiff_t longest = 0;
-        for (const kernels::Span& span : group) longest = std::max(longest, span.count);
+        for (std::ptrdiff_t i = 0; i < group; ++i) longest = std::max(longest, from[i].count);
         const std::ptrdiff_t count = (longest * channels + lanes - 1) / lanes * lanes;
+        scratch.spans.resize(static_cast<std::size_t>(begin + lanes), {0, count});
         const std::size_t at = scratch.weights.size();
         scratch.weights.resize(at + static_cast<std::size_t>(count * lanes));
-        scratch.spans.resize(scratch.spans.size() + static_cast<std::size_t>(lanes), {0, count});
-        float* weights = scratch.weights.data() + at;
-        kernels::Span* spans = scratch.spans.data() + begin;
-        for (const kernels::Span& span : group) {
-            const std::ptrdiff_t first = (span.first - columns.begin) * channels;
-            spans->first = std::min(first, end - count);
-            float* to = weights + first - spans->first;
-            for (std::ptrdiff_t k = 0; k < span.count; ++k, ++weight) {
+        for (std::ptrdiff_t i = 0; i < group; ++i) {
+            // A span that would reach beyond the slack begins earlier.
+            const std::ptrdiff_t first = (from[i].first - columns.begin) * channels;
+            const std::ptrdiff_t begun = std::min(first, end - count);
+            scratch.spans[static_cast<std::size_t>(begin + i)].first = begun;
+            float* to = scratch.weights.data() + at + i * count + (first - begun);
+            for (std::ptrdiff_t k = 0; k < from[i].count; ++k, ++weight) {
                 for (std::ptrdiff_t c = 0; c < channels; ++c) *to++ = *weight * shares[c];
             }
-            weights += count;
-            ++spans;
         }
     }
 }
@@ -127,9 +124,10 @@ void resample_rows(const ImageView& image, std::ptrdiff_t row_begin, std::ptrdif
     const Axis& rows = scratch.rows;
     const bool gray = format.color == Color::gray || image.channels == 1;
     static constexpr float whole = 1.0F;
-    if (gray) {
-        span_values(image.channels, image.channels == 1 ? &whole : gray_weights(image.color),
-                    scratch);
+    if (gray && image.channels == 1) {
+        span_values<1>(&whole, scratch);
+    } else if (gray) {
+        span_values<3>(gray_weights(image.color), scratch);
     } else {
         span_pixels(scratch);
     }

@@ -1,29 +1,35 @@
-"""crop_faces against the loop that OpenCV users write: slice, gray, resize, float, stack.
+"""Crops and letterbox against what OpenCV users write, and against copying the bytes.
 
-Both run one after the other many times over, on one thread, so that a busy machine slows both; the
-ratio is the median over the pairs. The crops of both must agree before anything is timed.
+crop_faces runs in turns with the usual loop (slice, gray, INTER_AREA resize, float, stack), with
+cv2.dnn.blobFromImages (slice and gray before it) and with one memcpy of as many bytes as the boxes
+hold; letterbox with cv2.resize INTER_AREA of the frame alone, without the padding. All on one
+thread, so that a busy machine slows all alike; ratios are medians over the rounds. The answers of
+both must agree before anything is timed.
 
-    python benchmarks/crops.py
+    python benchmarks/crops.py [--instruction-sets]
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite import crops
+from ferlite import _core, crops
 
 SIZE = (48, 48)
 SCALE, OFFSET = 1 / 64, -2.0
 
+Box = tuple[int, int, int, int]
+Work = Callable[[], object]
 
-def opencv_loop(
-    image: NDArray[np.uint8], boxes: list[tuple[int, int, int, int]]
-) -> NDArray[np.float32]:
+
+def opencv_loop(image: NDArray[np.uint8], boxes: Sequence[Box]) -> NDArray[np.float32]:
     batch = []
     for x, y, width, height in boxes:
         gray = cv2.cvtColor(image[y : y + height, x : x + width], cv2.COLOR_BGR2GRAY)
@@ -32,37 +38,99 @@ def opencv_loop(
     return np.stack(batch)[..., np.newaxis]
 
 
-def seconds(work: Callable[[], object]) -> float:
+def opencv_blob(image: NDArray[np.uint8], boxes: Sequence[Box]) -> NDArray[np.float32]:
+    """Bilinear without averaging, which is all that blobFromImages offers."""
+    faces = [
+        cv2.cvtColor(image[y : y + height, x : x + width], cv2.COLOR_BGR2GRAY)
+        for x, y, width, height in boxes
+    ]
+    blob = cv2.dnn.blobFromImages(faces, SCALE, SIZE, mean=-OFFSET / SCALE)
+    return np.asarray(blob, np.float32)
+
+
+def seconds(work: Work) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
+def in_turns(works: Sequence[Work], rounds: int) -> NDArray[np.float64]:
+    """Seconds [rounds, works]."""
+    for work in works:
+        work()
+    return np.array([[seconds(work) for work in works] for _ in range(rounds)])
+
+
+def compare_crops(image: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    print(f"\ncrop_faces, {SIZE[0]}x{SIZE[1]} gray float32, {crops.instruction_set()}")
+    print("faces  side px  a face us | times faster than: loop  blob | times the memcpy | turned")
+    ranges = [(1, 80, 80), (1, 140, 140), (1, 200, 200), (8, 80, 200), (64, 80, 200)]
+    ranges += [(1, 400, 400), (1, 800, 800)]
+    for n, low, high in ranges:
+        sides = rng.integers(low, high + 1, n)
+        x, y = rng.integers(0, 1920 - sides), rng.integers(0, 1080 - sides)
+        array = np.stack([x, y, sides, sides], axis=1).astype(np.float32)
+        boxes: list[Box] = [(int(a), int(b), int(c), int(d)) for a, b, c, d in array]
+        out = np.empty((n, SIZE[1], SIZE[0], 1), np.float32)
+        source = image.reshape(-1)[: 3 * int((sides**2).sum())]
+        copied = np.empty_like(source)
+        crop = functools.partial(
+            crops.crop_faces, image, array, size=SIZE, scale=SCALE, offset=OFFSET, out=out
+        )
+        # OpenCV rounds to whole levels twice.
+        assert np.abs(crop() - opencv_loop(image, boxes)).max() <= 1.01 * SCALE
+        works: list[Work] = [
+            crop,
+            functools.partial(opencv_loop, image, boxes),
+            functools.partial(opencv_blob, image, boxes),
+            functools.partial(np.copyto, copied, source),
+            functools.partial(crop, angles=np.full(n, 0.3)),
+        ]
+        times = in_turns(works, 100 if n > 8 else 400)
+        core, blob, memcpy, turned = (times[:, i] for i in (0, 2, 3, 4))
+        print(
+            f"{n:5d} {low:4d}-{high:<4d} {np.median(core) / n * 1e6:9.1f} "
+            f"{np.median(times[:, 1] / core):24.1f} {np.median(blob / core):5.1f} "
+            f"{np.median(core / memcpy):14.1f} {np.median(turned) / n * 1e6:12.1f} us"
+        )
+
+
+def compare_letterbox(image: NDArray[np.uint8]) -> None:
+    print(f"\nletterbox of 1920x1080 BGR bytes, {crops.instruction_set()}")
+    print("to         us | times faster than: INTER_AREA  INTER_LINEAR")
+    for width, height in ((640, 384), (320, 192)):
+        canvas = np.empty((height, width, 3), np.uint8)
+        inner = (width, width * 9 // 16)
+        row = (height - inner[1]) // 2
+
+        ours = functools.partial(crops.letterbox, image, (width, height), padding=0, out=canvas)
+        area = functools.partial(cv2.resize, image, inner, interpolation=cv2.INTER_AREA)
+        ours()
+        assert np.abs(canvas[row : row + inner[1]].astype(int) - area()).max() <= 1
+        assert not canvas[:row].any() and not canvas[row + inner[1] :].any()
+        times = in_turns([ours, area, functools.partial(cv2.resize, image, inner)], 100)
+        core = times[:, 0]
+        print(
+            f"{width}x{height} {np.median(core) * 1e6:6.0f} {np.median(times[:, 1] / core):29.2f} "
+            f"{np.median(times[:, 2] / core):13.2f}"
+        )
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--instruction-sets", action="store_true", help="repeat for all that this machine has"
+    )
+    every = parser.parse_args().instruction_sets
     cv2.setNumThreads(1)
     rng = np.random.default_rng(0)
-    image = cv2.GaussianBlur(rng.integers(0, 256, (1080, 1920, 3), np.uint8), (0, 0), 1.5)
-    print("faces  side px  OpenCV loop us  crop_faces us  ratio")
-    for n in (1, 4, 16):
-        for side in (64, 100, 130, 200, 400, 800):
-            corners = zip(
-                rng.integers(0, 1920 - side, n), rng.integers(0, 1080 - side, n), strict=True
-            )
-            boxes = [(int(x), int(y), side, side) for x, y in corners]
-            array = np.array(boxes, np.float32)
-
-            def ours(array: NDArray[np.float32] = array) -> NDArray[np.float32]:
-                return crops.crop_faces(image, array, size=SIZE, scale=SCALE, offset=OFFSET)
-
-            def theirs(boxes: list[tuple[int, int, int, int]] = boxes) -> NDArray[np.float32]:
-                return opencv_loop(image, boxes)
-
-            # OpenCV rounds to whole levels twice.
-            assert np.abs(ours() - theirs()).max() <= 1.01 * SCALE
-            pairs = np.array([(seconds(theirs), seconds(ours)) for _ in range(300)])
-            loop, core = np.median(pairs, axis=0) * 1e6
-            ratio = np.median(pairs[:, 0] / pairs[:, 1])
-            print(f"{n:5d}  {side:7d}  {loop:14.1f}  {core:13.1f}  {ratio:5.2f}")
+    image = np.asarray(
+        cv2.GaussianBlur(rng.integers(0, 256, (1080, 1920, 3), np.uint8), (0, 0), 1.5), np.uint8
+    )
+    for name in _core.instruction_sets() if every else [_core.instruction_set()]:
+        _core.use_instruction_set(name)
+        compare_crops(image, np.random.default_rng(1))
+        compare_letterbox(image)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ Layout = Literal["NHWC", "NCHW"]
 SMALLEST_FLOAT, LARGEST_FLOAT = 1.1754944e-38, 3.4028234e38
 
 _NO_ANGLES = np.empty(0)
+_DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "uint8": np.dtype(np.uint8)}
 _COLORS: dict[str, Color] = {"bgr": "bgr", "rgb": "rgb", "gray": "gray"}
 
 
@@ -241,11 +242,12 @@ def _check_map(name: str, array: NDArray[np.float32]) -> None:
 def _check_image(image: NDArray[np.uint8]) -> None:
     if not isinstance(image, np.ndarray):
         raise UsageError(f"image is a {type(image).__name__}; give a uint8 NumPy array")
-    if image.dtype != np.uint8:
+    if image.dtype != _DTYPES["uint8"]:
         raise UsageError(f"image has dtype {image.dtype}; give uint8 levels from 0 to 255")
-    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or 0 in image.shape:
+    shape = image.shape
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or 0 in shape:
         raise UsageError(
-            f"image has shape {image.shape}; give [height, width, 3] or [height, width], not empty"
+            f"image has shape {shape}; give [height, width, 3] or [height, width], not empty"
         )
 
 
@@ -323,12 +325,12 @@ def _target(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The array to return, and the view of it as [n, height, width, channels]."""
     try:
-        width, height = (operator.index(side) for side in size)
+        width, height = map(operator.index, size)
     except (TypeError, ValueError):
         raise UsageError(f"size is {size!r}; give (width, height) as whole numbers") from None
     if not (0 < width <= _core.LARGEST_SIDE and 0 < height <= _core.LARGEST_SIDE):
         raise UsageError(f"size is {size}; give sides from 1 to {_core.LARGEST_SIDE}")
-    if dtype not in ("float32", "uint8"):
+    if dtype not in _DTYPES:
         raise UsageError(f"dtype is {dtype!r}; give 'float32' or 'uint8'")
     if layout not in ("NHWC", "NCHW"):
         raise UsageError(f"layout is {layout!r}; give 'NHWC' or 'NCHW'")
@@ -336,8 +338,8 @@ def _target(
     planar = layout == "NCHW"
     shape = (n, channels, height, width) if planar else (n, height, width, channels)
     if out is None:
-        out = np.empty(shape, dtype)
-    elif _output(out).shape != shape or out.dtype != dtype or not out.flags.carray:
+        out = np.empty(shape, _DTYPES[dtype])
+    elif _output(out).shape != shape or out.dtype != _DTYPES[dtype] or not out.flags.carray:
         raise UsageError(
             f"out is {out.dtype} of shape {out.shape}; "
             f"give a writable C-contiguous {dtype} array of shape {shape}"

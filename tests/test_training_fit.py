@@ -46,7 +46,7 @@ class Watch:
     def begin(self, first_epoch: int, epochs: int, steps: int) -> None:
         self.first = first_epoch
 
-    def step(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
+    def step(self, epoch: int, step: int, means: dict[str, float]) -> None:
         self.steps += 1
 
     def epoch(self, row: dict[str, float], best: float) -> None:
@@ -96,7 +96,7 @@ def test_equal_seeds_and_a_resume_give_the_same_curve(
 ) -> None:
     import keras
 
-    from ferlite.training.fit import train
+    from ferlite.training.emotion import train
 
     whole, killed = Watch(), Watch(kill_after=2)
     train(*data, options, tmp_path / "whole", reporter=whole)
@@ -124,7 +124,7 @@ def test_equal_seeds_and_a_resume_give_the_same_curve(
 def test_stops_early_and_keeps_the_best(
     data: tuple[EmotionData, EmotionData], tmp_path: Path
 ) -> None:
-    from ferlite.training.fit import majority_accuracy, train
+    from ferlite.training.emotion import majority_accuracy, train
 
     # A rate of almost nothing: only the normalisation settles, and that soon.
     options = dataclasses.replace(
@@ -148,7 +148,7 @@ def test_stops_early_and_keeps_the_best(
 @pytest.mark.train
 def test_a_network_learns(data: tuple[EmotionData, EmotionData], tmp_path: Path) -> None:
     """Two portraits, two labels: a network that cannot tell them apart is broken."""
-    from ferlite.training.fit import train
+    from ferlite.training.emotion import train
 
     train_data, valid_data = (
         dataclasses.replace(
@@ -169,7 +169,7 @@ def test_a_network_learns(data: tuple[EmotionData, EmotionData], tmp_path: Path)
 def test_resume_refuses_other_settings_and_an_empty_folder(
     data: tuple[EmotionData, EmotionData], tmp_path: Path
 ) -> None:
-    from ferlite.training.fit import train
+    from ferlite.training.emotion import train
 
     options = dataclasses.replace(RECIPES["cnn711k"], epochs=1, batch=48)
     with pytest.raises(DataError, match="nothing to resume"):

@@ -46,13 +46,13 @@ class _Progress:
         if self._bar is not None:
             self._task = self._bar.add_task("starting", total=(epochs - first_epoch) * steps)
 
-    def step(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
+    def step(self, epoch: int, step: int, means: dict[str, float]) -> None:
         if self._bar is not None:
+            said = " ".join(f"{name} {float(mean):.4f}" for name, mean in means.items())
             self._bar.update(
                 self._task,
                 completed=(epoch - self._first) * self._steps + step,
-                description=f"epoch {epoch + 1}/{self._epochs} loss {loss:.4f} "
-                f"accuracy {accuracy:.4f}",
+                description=f"epoch {epoch + 1}/{self._epochs} {said}",
             )
 
     def epoch(self, row: dict[str, float], best: float) -> None:
@@ -137,7 +137,7 @@ def train(
     require_keras()
     from ferlite.training.classifier import open_classifier
     from ferlite.training.distill import fingerprint, soften
-    from ferlite.training.fit import train as fit
+    from ferlite.training.emotion import train as fit
     from ferlite.training.recipes import RECIPES
 
     options = replace(RECIPES[arch], **{k: v for k, v in recipe.items() if v is not None})

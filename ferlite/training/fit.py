@@ -1,5 +1,7 @@
 """Fit a network: schedule, weight averaging, early stopping, a checkpoint an epoch, exact resume.
 
+What is fitted, on what and how it is judged is a `Job`: emotion.py and faces/job.py have one each.
+
 Files in the output folder:
     best.keras, last.keras   float32 weights (averaged, if so set), for evaluate and export
     history.csv              one row an epoch
@@ -22,62 +24,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferlite.errors import DataError, UsageError
-from ferlite.training.augment import augment_batch
-from ferlite.training.data import EmotionData
 from ferlite.training.history import Row, read_history, write_history
-from ferlite.training.networks import INPUT_OFFSET, INPUT_SCALE, build
-from ferlite.training.recipes import TrainOptions
+from ferlite.training.recipes import FitOptions
 
 
 class Reporter(Protocol):
     """Told how the run goes; numbers are of the epoch so far, time in seconds."""
 
     def begin(self, first_epoch: int, epochs: int, steps: int) -> None: ...
-    def step(self, epoch: int, step: int, loss: float, accuracy: float) -> None: ...
+    def step(self, epoch: int, step: int, means: Row) -> None: ...
     def epoch(self, row: Row, best: float) -> None: ...
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
-    """Augmented batches of one epoch after another, drawn from (seed, epoch, batch)."""
+class Job(Protocol):
+    """One task for `fit`.
 
-    def __init__(self, data: EmotionData, options: TrainOptions, epoch: int) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
-        self._data, self._options, self._epoch = data, options, epoch
-        self._shuffle()
+    criterion: the column of `judge` that chooses the best epoch, larger is better.
+    loss, metrics: as `keras.Model.compile` takes them.
+    """
 
-    def _shuffle(self) -> None:
-        rng = np.random.default_rng((self._options.seed, self._epoch))
-        self._order = rng.permutation(len(self._data))
+    criterion: str
+    loss: keras.losses.Loss
+    metrics: list[keras.metrics.Metric]
 
-    def __len__(self) -> int:
-        return max(1, len(self._data) // self._options.batch)
+    def build(self, start: bool) -> keras.Model:
+        """The network as it is saved; `start`: with the weights that a run begins with."""
+        ...
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        rows = self._order[index * self._options.batch : (index + 1) * self._options.batch]
-        rng = np.random.default_rng((self._options.seed, self._epoch, index))
-        views, targets = augment_batch(
-            self._data.images[rows], self._data.targets[rows], self._options.augmentation, rng
-        )
-        return views * np.float32(INPUT_SCALE) + np.float32(INPUT_OFFSET), targets
+    def trained(self, model: keras.Model) -> keras.Model:
+        """The same weights in the form that the loss takes."""
+        ...
 
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
-        self._shuffle()
+    def batches(self, epoch: int) -> keras.utils.PyDataset:
+        """The batches of `epoch` and of those after it, one epoch after another."""
+        ...
 
+    def judge(self, model: keras.Model, epoch: int, last: bool) -> Row:
+        """Validation columns of the history; NaN in an epoch that is not judged."""
+        ...
 
-def scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 [n, h, w] to the network's float32 [n, h, w, 1]."""
-    return images[..., None].astype(np.float32) * np.float32(INPUT_SCALE) + np.float32(INPUT_OFFSET)
-
-
-def majority_accuracy(model: keras.Model, data: EmotionData) -> tuple[float, float]:
-    """(accuracy over the judged images, mean cross-entropy against the soft targets over all)."""
-    logits = model.predict(scaled(data.images), batch_size=256, verbose=0).astype(np.float64)
-    log_p = logits - logits.max(axis=1, keepdims=True)
-    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
-    right = logits.argmax(axis=1) == data.classes
-    loss = float(-(data.targets * log_p).sum(axis=1).mean())
-    return float(right[data.judged].mean()), loss
+    def facts(self) -> dict[str, Any]:
+        """What train.json says of the data."""
+        ...
 
 
 class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
@@ -88,14 +76,14 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
     def __init__(
         self,
         out: Path,
-        options: TrainOptions,
-        valid: EmotionData,
+        options: FitOptions,
+        job: Job,
         averaged: keras.Model,
         state: list[keras.Variable],
         reporter: Reporter | None,
     ) -> None:
         super().__init__()
-        self.out, self.options, self.valid, self.averaged = out, options, valid, averaged
+        self.out, self.options, self.job, self.averaged = out, options, job, averaged
         self.state, self.reporter = state, reporter
         self.average: list[NDArray[np.float32]] = []
         self.best, self.best_epoch, self.steps, self.rows = -1.0, -1, 0, list[Row]()
@@ -116,7 +104,7 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.steps += 1
         if self.reporter and logs:
-            self.reporter.step(self.current, batch + 1, logs["loss"], logs["accuracy"])
+            self.reporter.step(self.current, batch + 1, logs)
         if self.options.ema_decay == 0 or self.steps % self.AVERAGE_EVERY:
             return
         if not self.average:
@@ -133,18 +121,16 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
         if self.options.ema_decay == 0 or not self.average:
             self.average = self._weights()
         self.averaged.set_weights(self.average)
-        accuracy, loss = majority_accuracy(self.averaged, self.valid)
-        if accuracy > self.best:
-            self.best, self.best_epoch = accuracy, epoch
+        judged = self.job.judge(self.averaged, epoch, epoch + 1 == self.options.epochs)
+        if judged[self.job.criterion] > self.best:
+            self.best, self.best_epoch = judged[self.job.criterion], epoch
             _replace(self.out / "best.keras", self.averaged.save)
         _replace(self.out / "last.keras", self.averaged.save)
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         row: Row = {
             "epoch": epoch + 1,
-            "loss": logs["loss"],
-            "accuracy": logs["accuracy"],
-            "valid_loss": loss,
-            "valid_accuracy": accuracy,
+            **logs,
+            **judged,
             "learning_rate": float(rate),
             "seconds": time.monotonic() - self.started,
         }
@@ -198,7 +184,7 @@ def _precision(policy: str) -> Iterator[None]:
         keras.mixed_precision.set_global_policy(before)
 
 
-def _optimizer(options: TrainOptions, steps: int) -> keras.optimizers.Optimizer:
+def _optimizer(options: FitOptions, steps: int) -> keras.optimizers.Optimizer:
     warmup = round(options.warmup_epochs * steps)
     rate: Any = options.learning_rate
     if options.schedule == "cosine":
@@ -209,30 +195,34 @@ def _optimizer(options: TrainOptions, steps: int) -> keras.optimizers.Optimizer:
             warmup_steps=warmup,
         )
     decay = options.weight_decay or None
+    clip = options.clip_norm or None
     if options.optimizer == "adam":
-        optimizer: keras.optimizers.Optimizer = keras.optimizers.Adam(rate, weight_decay=decay)
+        optimizer: keras.optimizers.Optimizer = keras.optimizers.Adam(
+            rate, weight_decay=decay, global_clipnorm=clip
+        )
     else:
         optimizer = keras.optimizers.SGD(
-            rate, momentum=options.momentum, nesterov=True, weight_decay=decay
+            rate,
+            momentum=options.momentum,
+            nesterov=True,
+            weight_decay=decay,
+            global_clipnorm=clip,
         )
     if decay:
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer
 
 
-def train(
-    train_data: EmotionData,
-    valid_data: EmotionData,
-    options: TrainOptions,
+def fit(
+    job: Job,
+    options: FitOptions,
     out: Path,
     *,
     resume: bool = False,
-    imagenet: Path | None = None,
     reporter: Reporter | None = None,
 ) -> float:
-    """Fit `options.arch`; returns the best validation accuracy of the weights it writes.
+    """Fit the job's network; returns the best criterion of the weights it writes.
 
-    imagenet: weights to start the body of a Keras-applications network from.
     Raises UsageError when a resume names other settings than the run had.
     """
     settings = json.loads(json.dumps(asdict(options)))
@@ -247,28 +237,19 @@ def train(
                 f"{record} was written with another {other[0]} ({before.get(other[0])!r}, not "
                 f"{settings[other[0]]!r}); resume with the same settings"
             )
-    if train_data.labels != valid_data.labels:
-        raise DataError(f"train has classes {train_data.labels}, valid {valid_data.labels}")
-    if options.targets == "majority":
-        train_data = train_data.only_judged()
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(options.seed)
-    size, classes = train_data.images.shape[1], len(train_data.labels)
     with _precision("float32"):
-        averaged = build(options.arch, classes, size)
+        averaged = job.build(start=False)
     with _precision(options.precision):
-        model = build(options.arch, classes, size, imagenet)
-    steps = len(Batches(train_data, options, 0))
+        model = job.trained(job.build(start=True))
+    steps = len(job.batches(0))
     optimizer = _optimizer(options, steps)
     optimizer.build(model.trainable_variables)
     # Before compile: that adds metrics. Seeds of the dropout layers are among the variables.
     state = [*model.variables, *optimizer.variables]
-    model.compile(
-        optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-    )
-    epochs = _Epochs(out, options, valid_data, averaged, state, reporter)
+    model.compile(optimizer, loss=job.loss, metrics=job.metrics)
+    epochs = _Epochs(out, options, job, averaged, state, reporter)
     first = 0
     if resume:
         first = epochs.restore()
@@ -280,10 +261,7 @@ def train(
             (out / name).unlink(missing_ok=True)
         facts = {
             "options": settings,
-            "labels": list(train_data.labels),
-            "protocol": train_data.protocol,
-            "train": train_data.summary(),
-            "valid": valid_data.summary(),
+            **job.facts(),
             "keras": keras.__version__,
             "backend": keras.config.backend(),
         }
@@ -291,7 +269,7 @@ def train(
     if reporter:
         reporter.begin(first, options.epochs, steps)
     model.fit(
-        Batches(train_data, options, first),
+        job.batches(first),
         epochs=options.epochs,
         initial_epoch=first,
         callbacks=[epochs],

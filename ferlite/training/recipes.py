@@ -7,21 +7,19 @@ from typing import Literal
 
 from ferlite.errors import UsageError
 from ferlite.training.augment import Augmentation
+from ferlite.training.faces.augment import FaceAugmentation
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """Settings of a run; they are written to train.json and must be equal on resume.
+class FitOptions:
+    """Settings of any run; they are written to train.json and must be equal on resume.
 
     schedule: "cosine" warms up linearly, then falls to 0 at the last epoch; "constant" stays.
     weight_decay: decoupled, times the learning rate, per step; not on biases and normalisation.
     ema_decay: per step; best.keras and last.keras hold averaged weights; 0 turns that off.
     patience_epochs: stop after so many epochs without a better validation accuracy; 0: never.
+    clip_norm: largest norm of all gradients together; 0: any.
     precision: mixed_bfloat16 is about twice as fast where the processor has it.
-    targets: "votes" trains on all images and their vote shares; "majority" on the judged ones
-        and their one label.
-    teacher, teacher_weight: file name and digest of the network whose predictions make up that
-        share of the targets (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
     """
 
     arch: str = "ferlite-s"
@@ -36,11 +34,8 @@ class TrainOptions:
     weight_decay: float = 4e-3
     ema_decay: float = 0.999
     patience_epochs: int = 0
+    clip_norm: float = 0.0
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    targets: Literal["votes", "majority"] = "votes"
-    teacher: str = ""
-    teacher_weight: float = 0.0
-    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -51,10 +46,56 @@ class TrainOptions:
         for name in ("ema_decay", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} {getattr(self, name)} must be in [0, 1)")
+        for name in ("patience_epochs", "warmup_epochs", "weight_decay", "clip_norm"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} {getattr(self, name)} must not be negative")
+
+
+@dataclass(frozen=True)
+class TrainOptions(FitOptions):
+    """Settings of an emotion network's run.
+
+    targets: "votes" trains on all images and their vote shares; "majority" on the judged ones
+        and their one label.
+    teacher, teacher_weight: file name and digest of the network whose predictions make up that
+        share of the targets (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
+    """
+
+    targets: Literal["votes", "majority"] = "votes"
+    teacher: str = ""
+    teacher_weight: float = 0.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.teacher_weight <= 1:
             raise UsageError(f"teacher weight {self.teacher_weight} must be in [0, 1]")
-        if self.patience_epochs < 0 or self.warmup_epochs < 0 or self.weight_decay < 0:
-            raise UsageError("patience, warm-up and weight decay must not be negative")
+
+
+@dataclass(frozen=True)
+class FaceOptions(FitOptions):
+    """Settings of the face detector's run.
+
+    size: side of the training views, pixels, divisible by 32. most_faces: of a view.
+    judge_every: epochs between two measurements of the average precision.
+    """
+
+    arch: str = "ferlite-face"
+    epochs: int = 200
+    batch: int = 32
+    optimizer: Literal["sgd", "adam"] = "adam"
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    clip_norm: float = 5.0
+    size: int = 288
+    most_faces: int = 20
+    judge_every: int = 5
+    augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < 64 or self.size % 32:
+            raise UsageError(f"size {self.size} must be 64 or more and divisible by 32")
 
 
 # Flips, shifts, rotations and zoom, as the baselines were published.
@@ -89,7 +130,7 @@ def _baseline(arch: str, **changes: float) -> TrainOptions:
     )
 
 
-RECIPES = {
+RECIPES: dict[str, TrainOptions] = {
     "ferlite-s": TrainOptions(),
     # Published: Adam 1e-3, batch 16, at most 60 epochs, patience 10 on validation accuracy.
     "cnn711k": _baseline("cnn711k"),

@@ -1,0 +1,124 @@
+"""Fit an emotion network: its batches, its loss and how it is judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from ferlite.errors import DataError
+from ferlite.training.augment import augment_batch
+from ferlite.training.data import EmotionData
+from ferlite.training.fit import Reporter, fit
+from ferlite.training.history import Row
+from ferlite.training.networks import INPUT_OFFSET, INPUT_SCALE, build
+from ferlite.training.recipes import TrainOptions
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
+    """Augmented batches of one epoch after another, drawn from (seed, epoch, batch)."""
+
+    def __init__(self, data: EmotionData, options: TrainOptions, epoch: int) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
+        self._data, self._options, self._epoch = data, options, epoch
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        rng = np.random.default_rng((self._options.seed, self._epoch))
+        self._order = rng.permutation(len(self._data))
+
+    def __len__(self) -> int:
+        return max(1, len(self._data) // self._options.batch)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        rows = self._order[index * self._options.batch : (index + 1) * self._options.batch]
+        rng = np.random.default_rng((self._options.seed, self._epoch, index))
+        views, targets = augment_batch(
+            self._data.images[rows], self._data.targets[rows], self._options.augmentation, rng
+        )
+        return views * np.float32(INPUT_SCALE) + np.float32(INPUT_OFFSET), targets
+
+    def on_epoch_end(self) -> None:
+        self._epoch += 1
+        self._shuffle()
+
+
+def scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 [n, h, w] to the network's float32 [n, h, w, 1]."""
+    return images[..., None].astype(np.float32) * np.float32(INPUT_SCALE) + np.float32(INPUT_OFFSET)
+
+
+def majority_accuracy(model: keras.Model, data: EmotionData) -> tuple[float, float]:
+    """(accuracy over the judged images, mean cross-entropy against the soft targets over all)."""
+    logits = model.predict(scaled(data.images), batch_size=256, verbose=0).astype(np.float64)
+    log_p = logits - logits.max(axis=1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    right = logits.argmax(axis=1) == data.classes
+    loss = float(-(data.targets * log_p).sum(axis=1).mean())
+    return float(right[data.judged].mean()), loss
+
+
+class EmotionJob:
+    """See `ferlite.training.fit.Job`."""
+
+    criterion = "valid_accuracy"
+
+    def __init__(
+        self,
+        train_data: EmotionData,
+        valid_data: EmotionData,
+        options: TrainOptions,
+        imagenet: Path | None,
+    ) -> None:
+        if train_data.labels != valid_data.labels:
+            raise DataError(f"train has classes {train_data.labels}, valid {valid_data.labels}")
+        if options.targets == "majority":
+            train_data = train_data.only_judged()
+        self._train, self._valid, self._options = train_data, valid_data, options
+        self._imagenet = imagenet
+        self.loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        self.metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
+
+    def build(self, start: bool) -> keras.Model:
+        size, classes = self._train.images.shape[1], len(self._train.labels)
+        return build(self._options.arch, classes, size, self._imagenet if start else None)
+
+    def trained(self, model: keras.Model) -> keras.Model:
+        return model
+
+    def batches(self, epoch: int) -> Batches:
+        return Batches(self._train, self._options, epoch)
+
+    def judge(self, model: keras.Model, epoch: int, last: bool) -> Row:
+        accuracy, loss = majority_accuracy(model, self._valid)
+        return {"valid_loss": loss, "valid_accuracy": accuracy}
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "labels": list(self._train.labels),
+            "protocol": self._train.protocol,
+            "train": self._train.summary(),
+            "valid": self._valid.summary(),
+        }
+
+
+def train(
+    train_data: EmotionData,
+    valid_data: EmotionData,
+    options: TrainOptions,
+    out: Path,
+    *,
+    resume: bool = False,
+    imagenet: Path | None = None,
+    reporter: Reporter | None = None,
+) -> float:
+    """Fit `options.arch`; returns the best validation accuracy of the weights it writes.
+
+    imagenet: weights to start the body of a Keras-applications network from.
+    Raises UsageError when a resume names other settings than the run had.
+    """
+    job = EmotionJob(train_data, valid_data, options, imagenet)
+    return fit(job, options, out, resume=resume, reporter=reporter)

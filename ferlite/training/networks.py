@@ -19,7 +19,8 @@ from ferlite.errors import DataError, UsageError
 INPUT_SCALE, INPUT_OFFSET = 1 / 64, -2.0  # pixel 0..255 to -2..2; exact in binary floating point
 
 
-def _conv_norm(x: Any, filters: int, kernel: int = 3, strides: int = 1) -> Any:
+def conv_norm(x: Any, filters: int, kernel: int = 3, strides: int = 1) -> Any:
+    """A convolution without bias, "same" padding, and batch normalisation; no activation."""
     x = layers.Conv2D(
         filters,
         kernel,
@@ -33,12 +34,12 @@ def _conv_norm(x: Any, filters: int, kernel: int = 3, strides: int = 1) -> Any:
 
 def _residual(x: Any, filters: int, strides: int = 1) -> Any:
     """Two plain 3x3 convolutions beside a shortcut (He et al., CVPR 2016)."""
-    y = layers.ReLU()(_conv_norm(x, filters, strides=strides))
-    y = _conv_norm(y, filters)
+    y = layers.ReLU()(conv_norm(x, filters, strides=strides))
+    y = conv_norm(y, filters)
     if strides != 1 or x.shape[-1] != filters:
         if strides != 1:
             x = layers.AveragePooling2D(strides)(x)
-        x = _conv_norm(x, filters, kernel=1)
+        x = conv_norm(x, filters, kernel=1)
     return layers.ReLU()(layers.Add()([x, y]))
 
 
@@ -49,7 +50,7 @@ def ferlite_s(classes: int, size: int) -> keras.Model:
     8-bit dot products, and they train faster.
     """
     inputs = keras.Input((size, size, 1), name="faces")
-    x = layers.ReLU()(_conv_norm(inputs, 32, strides=2))
+    x = layers.ReLU()(conv_norm(inputs, 32, strides=2))
     x = _residual(x, 48)
     x = _residual(x, 64, strides=2)
     x = _residual(x, 96)

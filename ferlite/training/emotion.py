@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite.errors import DataError
+from ferlite.errors import DataError, UsageError
 from ferlite.training.augment import augment_batch
 from ferlite.training.data import EmotionData
 from ferlite.training.fit import Reporter, fit
@@ -113,12 +113,15 @@ def train(
     *,
     resume: bool = False,
     imagenet: Path | None = None,
+    init: Path | None = None,
     reporter: Reporter | None = None,
 ) -> float:
     """Fit `options.arch`; returns the best validation accuracy of the weights it writes.
 
     imagenet: weights to start the body of a Keras-applications network from.
-    Raises UsageError when a resume names other settings than the run had.
+    resume, init: see `ferlite.training.fit.fit`.
     """
+    if imagenet is not None and init is not None:
+        raise UsageError(f"{imagenet} and {init}: start from ImageNet weights or from a network's")
     job = EmotionJob(train_data, valid_data, options, imagenet)
-    return fit(job, options, out, resume=resume, reporter=reporter)
+    return fit(job, options, out, resume=resume, init=init, reporter=reporter)

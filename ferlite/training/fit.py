@@ -5,7 +5,7 @@ What is fitted, on what and how it is judged is a `Job`: emotion.py and faces/jo
 Files in the output folder:
     best.keras, last.keras   float32 weights (averaged, if so set), for evaluate and export
     history.csv              one row an epoch
-    train.json               the settings of the run, its labels and versions
+    train.json               the settings of the run, what it began with, its data and versions
     checkpoint.npz           everything a resume needs, as of the last whole epoch
 """
 
@@ -16,14 +16,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from ferlite.errors import DataError, UsageError
+from ferlite.training.classifier import load_keras
+from ferlite.training.distill import fingerprint
 from ferlite.training.history import Row, read_history, write_history
 from ferlite.training.recipes import FitOptions
 
@@ -156,15 +160,24 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
         path = self.out / "checkpoint.npz"
         if not path.is_file():
             raise DataError(f"{path} is missing: nothing to resume; leave --resume out")
+        try:
+            first = self._load_state(path)
+        except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+            raise DataError(
+                f"{path} is damaged or of another network ({error}); leave --resume out"
+            ) from error
+        self.rows = [row for row in read_history(self.out) if row["epoch"] <= first]
+        return first
+
+    def _load_state(self, path: Path) -> int:
         with np.load(path) as saved:
-            first, self.steps = int(saved["numbers"][0]), int(saved["numbers"][1])
-            self.best, self.best_epoch = float(saved["numbers"][2]), int(saved["numbers"][3])
+            numbers = saved["numbers"]
             count = sum(name.startswith("average_") for name in saved.files)
             self.average = [saved[f"average_{i}"] for i in range(count)]
             for i, variable in enumerate(self.state):
                 variable.assign(saved[f"state_{i}"])
-        self.rows = [row for row in read_history(self.out) if row["epoch"] <= first]
-        return first
+        self.steps, self.best, self.best_epoch = int(numbers[1]), float(numbers[2]), int(numbers[3])
+        return int(numbers[0])
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:
@@ -213,24 +226,47 @@ def _optimizer(options: FitOptions, steps: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
+def _start_from(path: Path, model: keras.Model) -> None:
+    """Take the weights of another run; its network must have the same layers."""
+    source = load_keras(path)
+    shapes, wanted = ([tuple(w.shape) for w in m.weights] for m in (source, model))
+    if shapes != wanted:
+        pairs = zip_longest(shapes, wanted, fillvalue="none")
+        i, (has, wants) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+        raise DataError(
+            f"{path} is no start for {model.name}: it is {source.name}, whose weight {i} has shape "
+            f"{has}, not {wants}"
+        )
+    model.set_weights(source.get_weights())
+
+
 def fit(
     job: Job,
     options: FitOptions,
     out: Path,
     *,
     resume: bool = False,
+    init: Path | None = None,
     reporter: Reporter | None = None,
 ) -> float:
     """Fit the job's network; returns the best criterion of the weights it writes.
 
-    Raises UsageError when a resume names other settings than the run had.
+    resume: go on after the last whole epoch in `out`. UsageError when the run there had other
+        settings, DataError when there is none.
+    init: a .keras file to start from instead of random weights; ModelError or DataError when it
+        is none, or another network's.
     """
+    if resume and init is not None:
+        raise UsageError(f"a resumed run goes on from its own weights; leave {init} out")
     settings = json.loads(json.dumps(asdict(options)))
     record = out / "train.json"
     if resume and not record.is_file():
         raise DataError(f"{record} is missing: nothing to resume; leave --resume out")
     if resume:
-        before = json.loads(record.read_text())["options"]
+        try:
+            before = dict(json.loads(record.read_text())["options"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{record} is damaged ({error}); leave --resume out") from error
         other = [k for k in settings if before.get(k) != settings[k]]
         if other:
             raise UsageError(
@@ -242,7 +278,10 @@ def fit(
     with _precision("float32"):
         averaged = job.build(start=False)
     with _precision(options.precision):
-        model = job.trained(job.build(start=True))
+        network = job.build(start=True)
+        model = job.trained(network)
+    if init is not None:
+        _start_from(init, network)
     steps = len(job.batches(0))
     optimizer = _optimizer(options, steps)
     optimizer.build(model.trainable_variables)
@@ -261,6 +300,7 @@ def fit(
             (out / name).unlink(missing_ok=True)
         facts = {
             "options": settings,
+            "init": fingerprint(init) if init is not None else "",
             **job.facts(),
             "keras": keras.__version__,
             "backend": keras.config.backend(),

@@ -17,7 +17,7 @@ class FitOptions:
     schedule: "cosine" warms up linearly, then falls to 0 at the last epoch; "constant" stays.
     weight_decay: decoupled, times the learning rate, per step; not on biases and normalisation.
     ema_decay: per step; best.keras and last.keras hold averaged weights; 0 turns that off.
-    patience_epochs: stop after so many epochs without a better validation accuracy; 0: never.
+    patience_epochs: stop after so many epochs without a better validation; 0: never.
     clip_norm: largest norm of all gradients together; 0: any.
     precision: mixed_bfloat16 is about twice as fast where the processor has it.
     """
@@ -96,6 +96,9 @@ class FaceOptions(FitOptions):
         super().__post_init__()
         if self.size < 64 or self.size % 32:
             raise UsageError(f"size {self.size} must be 64 or more and divisible by 32")
+        for name in ("most_faces", "judge_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)} must be at least 1")
 
 
 # Flips, shifts, rotations and zoom, as the baselines were published.

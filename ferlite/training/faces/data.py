@@ -18,9 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferlite.errors import DataError
+from ferlite.training.faces.photographs import SPLITS, SURE
 
 Split = Literal["train", "val"]
-HUMAN_ONLY = 0.4  # confidence in a box that no teacher drew; below the teacher's own 0.5
+HUMAN_ONLY = 0.4  # confidence in a box that no teacher drew; below SURE
+# Longer sides of a photograph, from its middle, within which its boxes and landmarks must lie.
+REACH = 1.5
+_LARGEST = 1e6  # of a number in faces.json; float32 keeps a tenth of a pixel up to there
 # Of the smaller box. Not of the union: people often drew the whole head.
 SAME_FACE_SHARE = 0.6
 
@@ -59,11 +63,11 @@ class FaceData:
 
     def summary(self) -> str:
         """n of photographs and faces, in one line."""
-        seen = sum(int((f.teacher >= 0.5).sum()) for f in self.faces)
+        seen = sum(int((f.teacher >= SURE).sum()) for f in self.faces)
         human = sum(len(f.human) for f in self.faces)
         without = sum(len(f.boxes) == 0 for f in self.faces)
         return (
-            f"{self.split}: {len(self)} photographs, {seen} faces of score 0.5 or more, "
+            f"{self.split}: {len(self)} photographs, {seen} faces of score {SURE} or more, "
             f"{human} boxes drawn by people, {without} photographs without a face"
         )
 
@@ -81,69 +85,102 @@ def load_faces(root: Path, split: Split) -> FaceData:
 
     faces.json: a list of {"file", "width", "height", "split", "human": [[x, y, w, h], ...],
     "teacher": [{"box", "score", "landmarks": five [x, y]}, ...]}. All photographs are held decoded.
-    Raises DataError when there is nothing to read.
+    A bad entry is left out and becomes one of `problems`; DataError when there is nothing to read.
     """
     path = root / "faces.json"
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give a folder with faces.json") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     if not isinstance(entries, list):
         raise DataError(f"{path} holds a {type(entries).__name__}, not a list of photographs")
-    files, images, faces, problems = [], [], [], []
+    files: list[str] = []
+    images: list[NDArray[np.uint8]] = []
+    faces: list[Faces] = []
+    problems: list[str] = []
     for index, entry in enumerate(entries):
         try:
+            if not isinstance(entry, dict):
+                raise ValueError(f"is a {type(entry).__name__}, not a photograph's facts")
+            if entry["split"] not in SPLITS:
+                raise ValueError(f"split {entry['split']!r} is none of {', '.join(SPLITS)}")
             if entry["split"] != split:
                 continue
-            file = str(entry["file"])
-            known = _faces(entry)
-        except (KeyError, TypeError, ValueError) as error:
-            problems.append(f"entry {index}: {type(error).__name__}: {error}")
+            image = _read(root / "images", entry["file"])
+            sides = entry["width"], entry["height"]
+            if image.shape[1::-1] != sides:
+                real = f"{image.shape[1]}x{image.shape[0]}"
+                raise ValueError(f"{entry['file']} is {real}, not {sides[0]!r} x {sides[1]!r}")
+            faces.append(_faces(entry, max(sides)))
+        # OverflowError: JSON knows integers that no float holds.
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            problems.append(f"entry {index}: {' '.join(reason.split())[:200]}")
             continue
-        image = _read(root / "images", file)
-        if image is None:
-            problems.append(f"{file}: missing or not a picture")
-            continue
-        if image.shape[:2] != (entry.get("height"), entry.get("width")):
-            problems.append(f"{file}: is {image.shape[1]}x{image.shape[0]}, not as faces.json says")
-            continue
-        files.append(file)
+        files.append(entry["file"])
         images.append(image)
-        faces.append(known)
     if not files:
         first = f"; first problem: {problems[0]}" if problems else ""
         raise DataError(f"{path} has no usable photograph of split {split!r}{first}")
     return FaceData(split, tuple(files), tuple(images), tuple(faces), tuple(problems))
 
 
-def _read(folder: Path, file: str) -> NDArray[np.uint8] | None:
-    path = (folder / file).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        return None
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    return None if image is None else np.asarray(image, np.uint8)
+def _read(folder: Path, file: Any) -> NDArray[np.uint8]:
+    if not isinstance(file, str):
+        raise ValueError(f"file {file!r} is not a name")
+    try:
+        path = (folder / file).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise ValueError(f"file {file!r} lies outside images/")
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except OSError as error:
+        raise ValueError(f"{file!r}: {error.strerror}") from error
+    except cv2.error:  # of an empty file
+        image = None
+    if image is None:
+        raise ValueError(f"{file!r} is not a picture")
+    return np.asarray(image, np.uint8)
 
 
-def _boxes(values: Any) -> NDArray[np.float32]:
-    boxes = np.array(values, np.float32).reshape(-1, 4)
-    if not np.isfinite(boxes).all():
-        raise ValueError("a box is not finite")
-    return boxes[(boxes[:, 2:] > 0).all(axis=1)]
+def _array(name: str, values: Any, *shape: int) -> NDArray[np.float32]:
+    """float32 [n, *shape] of n values that must be lists of finite numbers."""
+    if not isinstance(values, list):
+        raise ValueError(f"{name} is {values!r}, not a list")
+    try:
+        array = np.array(values, np.float64).reshape(len(values), *shape)
+    except (TypeError, ValueError):
+        wanted = " x ".join(map(str, shape)) or "one"
+        raise ValueError(f"{name}: not {wanted} numbers each") from None
+    if not (np.abs(array) <= _LARGEST).all():
+        raise ValueError(f"{name}: a number is not finite or huge")
+    return array.astype(np.float32)
 
 
-def _faces(entry: dict[str, Any]) -> Faces:
-    human = _boxes(entry["human"])
-    teacher = [face for face in entry["teacher"] if min(face["box"][2:]) > 0]
-    boxes = _boxes([face["box"] for face in teacher])
-    scores = np.array([face["score"] for face in teacher], np.float32)
-    landmarks = np.array([face["landmarks"] for face in teacher], np.float32).reshape(-1, 5, 2)
-    if not (np.isfinite(scores).all() and np.isfinite(landmarks).all()):
-        raise ValueError("a score or a landmark is not finite")
+def _faces(entry: dict[str, Any], side: int) -> Faces:
+    """side: the photograph's longer one, pixels."""
+    human = _array("human", entry["human"], 4)
+    human = human[(human[:, 2:] > 0).all(axis=1)]
+    seen = entry["teacher"]
+    if not isinstance(seen, list):
+        raise ValueError(f"teacher is {seen!r}, not a list")
+    boxes = _array("teacher's boxes", [face["box"] for face in seen], 4)
+    scores = _array("teacher's scores", [face["score"] for face in seen])
+    landmarks = _array("teacher's landmarks", [face["landmarks"] for face in seen], 5, 2)
+    if len(scores) and not 0 <= scores.min() <= scores.max() <= 1:
+        raise ValueError(f"teacher's scores {scores.tolist()} are not all in 0..1")
+    solid = (boxes[:, 2:] > 0).all(axis=1)
+    boxes, scores, landmarks = boxes[solid], scores[solid], landmarks[solid]
+    points = np.concatenate(
+        [box[:, part] for box in (human, boxes) for part in (slice(2), slice(2, 4))]
+        + [landmarks.reshape(-1, 2)]
+    )
+    if len(points) and np.abs(points - side / 2).max() > REACH * side:
+        raise ValueError(f"a box or landmark lies far outside the picture of {side} pixels")
     overlap = _shared(human, boxes)
     agreed = overlap.max(axis=0, initial=0) >= SAME_FACE_SHARE
-    raised = np.where(agreed, np.maximum(scores, 0.5), scores)
+    raised = np.where(agreed, np.maximum(scores, SURE), scores)
     alone = human[overlap.max(axis=1, initial=0) < SAME_FACE_SHARE]
     return Faces(
         boxes=np.concatenate([boxes, alone]),

@@ -24,7 +24,8 @@ from ferlite.training.history import Row
 from ferlite.training.recipes import FaceOptions
 
 _LEAST_SCORE, _NMS_IOU = 0.02, 0.45
-_JUDGED_SIDE = 640  # of the longest side; larger photographs are shrunk for the judging
+_JUDGED_SIDE = 640  # pixels; larger photographs are shrunk to it
+_JUDGED_AT_ONCE = 16
 
 
 class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
@@ -62,12 +63,15 @@ class FaceBatches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
 def found_by(
     model: keras.Model, images: tuple[NDArray[np.uint8], ...], least_score: float = _LEAST_SCORE
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Boxes [n, 4] and scores [n] that the network finds on each picture at its own size."""
+    """Boxes [n, 4] and scores [n] that the network finds on each picture, in its pixels.
+
+    images: uint8 [h, w, 3] BGR. Not enlarged; suppression as at run time.
+    """
     side = max(max(image.shape[:2]) for image in images)
     side = -(-min(side, _JUDGED_SIDE) // 32) * 32
     found = []
-    for start in range(0, len(images), 16):
-        some = images[start : start + 16]
+    for start in range(0, len(images), _JUDGED_AT_ONCE):
+        some = images[start : start + _JUDGED_AT_ONCE]
         boxed = [crops.letterbox(image, (side, side), padding=0, enlarge=False) for image in some]
         maps = model.predict_on_batch(np.stack([canvas for canvas, _, _ in boxed]))
         maps = [np.asarray(level, np.float32).transpose(0, 3, 1, 2) for level in maps]
@@ -84,6 +88,11 @@ def found_by(
     return found
 
 
+def _sure(data: FaceData) -> list[NDArray[np.float32]]:
+    """The boxes that must be found, of each photograph."""
+    return [faces.boxes[faces.teacher >= SURE] for faces in data.faces]
+
+
 class FaceJob:
     """See `ferlite.training.fit.Job`."""
 
@@ -92,6 +101,10 @@ class FaceJob:
     def __init__(self, train_data: FaceData, valid_data: FaceData, options: FaceOptions) -> None:
         if not any(len(faces.boxes) for faces in train_data.faces):
             raise DataError("no face in the training photographs; nothing can be learned")
+        if not any(len(boxes) for boxes in _sure(valid_data)):
+            raise DataError(
+                f"no face of score {SURE} or more in the validation photographs to judge by"
+            )
         self._train, self._valid, self._options = train_data, valid_data, options
         self.loss = FaceLoss(options.size)
         self.metrics: list[keras.metrics.Metric] = []
@@ -103,16 +116,13 @@ class FaceJob:
         return flattened(model)
 
     def batches(self, epoch: int) -> FaceBatches:
-        # The augmentation shares the cores with the network.
-        cv2.setNumThreads(1)
         return FaceBatches(self._train, self._options, epoch)
 
     def judge(self, model: keras.Model, epoch: int, last: bool) -> Row:
         if not last and (epoch + 1) % self._options.judge_every:
             return {"valid_ap": float("nan")}
-        truth = [faces.boxes[faces.teacher >= SURE] for faces in self._valid.faces]
         found = found_by(model, self._valid.images)
-        return {"valid_ap": average_precision(found, truth).average}
+        return {"valid_ap": average_precision(found, _sure(self._valid)).average}
 
     def facts(self) -> dict[str, Any]:
         return {"train": self._train.summary(), "valid": self._valid.summary()}
@@ -125,14 +135,19 @@ def train_faces(
     out: Path,
     *,
     resume: bool = False,
+    init: Path | None = None,
     reporter: Reporter | None = None,
 ) -> float:
     """Fit the detector; returns the best average precision (IoU 0.5) of the weights it writes.
 
-    Raises UsageError when a resume names other settings than the run had.
+    resume, init: see `ferlite.training.fit.fit`. DataError where the photographs have no faces.
     """
     if options.arch != "ferlite-face":
         raise UsageError(f"no face network {options.arch!r}; there is ferlite-face")
-    return fit(
-        FaceJob(train_data, valid_data, options), options, out, resume=resume, reporter=reporter
-    )
+    job = FaceJob(train_data, valid_data, options)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the augmentation shares the cores with the network
+    try:
+        return fit(job, options, out, resume=resume, init=init, reporter=reporter)
+    finally:
+        cv2.setNumThreads(threads)

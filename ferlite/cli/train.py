@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
+
+from ferlite.errors import UsageError
 
 if TYPE_CHECKING:
     from ferlite.training.data import EmotionData
+    from ferlite.training.faces.data import FaceData
 
 ARCHS = ("ferlite-s", "cnn711k", "xception8", "efficientnet_b3", "resnet152v2")
 PROTOCOLS = ("majority", "fer2013", "folders")
+_EMOTION_SIZE = 48  # FER2013's
+_EMOTION_ONLY = (
+    "arch",
+    "protocol",
+    "targets",
+    "teacher",
+    "teacher_weight",
+    "teacher_scale",
+    "teacher_offset",
+    "imagenet",
+)
+# Columns of the history on the terminal, and their names there.
+_TRAINED = {"loss": "loss", "accuracy": "accuracy"}
+_JUDGED = {"valid_accuracy": "valid", "valid_ap": "valid AP"}
+
+
+def _figures(row: dict[str, float], names: dict[str, str]) -> str:
+    """Those that the row has; an epoch that was not judged has nan."""
+    known = {said: float(row[name]) for name, said in names.items() if name in row}
+    return "".join(f" {said} {value:.4f}" for said, value in known.items() if not math.isnan(value))
 
 
 class _Progress:
-    """A live line with loss, accuracy and time left; one plain line an epoch when piped."""
+    """A live line with loss, accuracy or AP, and time left; one plain line an epoch when piped."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -36,6 +62,7 @@ class _Progress:
             )
         self._task: Any = None
         self._first, self._epochs, self._steps, self._started = 0, 0, 0, 0.0
+        self._judged = ""
 
     def live(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._bar is None else self._bar
@@ -48,24 +75,34 @@ class _Progress:
 
     def step(self, epoch: int, step: int, means: dict[str, float]) -> None:
         if self._bar is not None:
-            said = " ".join(f"{name} {float(mean):.4f}" for name, mean in means.items())
             self._bar.update(
                 self._task,
                 completed=(epoch - self._first) * self._steps + step,
-                description=f"epoch {epoch + 1}/{self._epochs} {said}",
+                description=f"epoch {epoch + 1}/{self._epochs}{_figures(means, _TRAINED)}"
+                + self._judged,
             )
 
     def epoch(self, row: dict[str, float], best: float) -> None:
         done = int(row["epoch"])
         mean = (time.monotonic() - self._started) / (done - self._first)
         left = mean * (self._epochs - done)
+        self._judged = _figures(row, _JUDGED) or self._judged
+        so_far = f" best {best:.4f}" if best >= 0 else ""
         self._console.print(
-            f"epoch {done}/{self._epochs} loss {row['loss']:.4f} accuracy {row['accuracy']:.4f} "
-            f"valid {row['valid_accuracy']:.4f} best {best:.4f} {row['seconds']:.0f} s, "
-            f"{left / 60:.0f} min left",
+            f"epoch {done}/{self._epochs}{_figures(row, _TRAINED)}{_figures(row, _JUDGED)}{so_far} "
+            f"{row['seconds']:.0f} s, {left / 60:.0f} min left",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _say_what_was_read(data: EmotionData | FaceData) -> None:
+    click.echo(data.summary())
+    shown = 10
+    for line in data.problems[:shown]:
+        click.echo(f"  left out: {line}", err=True)
+    if len(data.problems) > shown:
+        click.echo(f"  and {len(data.problems) - shown} more", err=True)
 
 
 def load_split(root: Path, split: str, protocol: str | None, size: int) -> EmotionData:
@@ -73,12 +110,15 @@ def load_split(root: Path, split: str, protocol: str | None, size: int) -> Emoti
     from ferlite.training.data import load
 
     data = load(root, split, protocol, size)
-    click.echo(data.summary())
-    shown = 10
-    for line in data.problems[:shown]:
-        click.echo(f"  left out: {line}", err=True)
-    if len(data.problems) > shown:
-        click.echo(f"  and {len(data.problems) - shown} more", err=True)
+    _say_what_was_read(data)
+    return data
+
+
+def _load_faces(root: Path, split: Literal["train", "val"]) -> FaceData:
+    from ferlite.training.faces.data import load_faces
+
+    data = load_faces(root, split)
+    _say_what_was_read(data)
     return data
 
 
@@ -89,17 +129,22 @@ Examples:
   ferlite train --data FER --out runs/a --resume
   ferlite train --data FER --arch cnn711k --out runs/baseline
   ferlite train --data FER --teacher big.onnx --out runs/distilled
+  ferlite train --task face --data FACES --out runs/face --precision mixed_bfloat16
+  ferlite train --task face --data MINE --out runs/tuned \\
+      --init models/face/weights.keras --epochs 20 --learning-rate 0.0005
 """
 )
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Data set folder.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--arch", type=click.Choice(ARCHS), default="ferlite-s", show_default=True)
-@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Default: what the data allow.")
+@click.option(
+    "--task", type=click.Choice(["emotion", "face"]), default="emotion", show_default=True
+)
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch of --out.")
+@click.option("--init", type=click.Path(path_type=Path), help="Start from this .keras file.")
 @click.option("--epochs", type=int, help="At most so many.")
 @click.option("--batch", type=int, help="Pictures a step.")
 @click.option("--seed", type=int, help="Equal seeds give equal runs on one machine.")
-@click.option("--size", type=int, default=48, show_default=True, help="Side of the input, pixels.")
+@click.option("--size", type=int, help="Side of the input, pixels: emotion 48; face 288, times 32.")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam"]))
 @click.option("--learning-rate", type=float)
 @click.option("--schedule", type=click.Choice(["cosine", "constant"]))
@@ -107,19 +152,70 @@ Examples:
 @click.option("--ema", "ema_decay", type=float, help="Weight averaging a step; 0 turns it off.")
 @click.option("--patience", "patience_epochs", type=int, help="Stop after so many without gain.")
 @click.option("--precision", type=click.Choice(["float32", "mixed_bfloat16"]))
-@click.option("--targets", type=click.Choice(["votes", "majority"]), help="Vote shares or labels.")
-@click.option("--teacher", type=click.Path(path_type=Path), help="Learn from this network too.")
+@click.option(
+    "--arch", type=click.Choice(ARCHS), default="ferlite-s", show_default=True, help="Emotion."
+)
+@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Emotion: as the data allow.")
+@click.option("--targets", type=click.Choice(["votes", "majority"]), help="Emotion: votes' shares.")
+@click.option("--teacher", type=click.Path(path_type=Path), help="Emotion: learn from it too.")
 @click.option("--teacher-weight", type=float, default=0.5, show_default=True)
 @click.option("--teacher-scale", type=float, help="Its input: pixel * scale + offset; 1/255.")
 @click.option("--teacher-offset", type=float, help="See --teacher-scale; 0.")
 @click.option("--imagenet", type=click.Path(path_type=Path), help="Start weights of a large arch.")
+@click.pass_context
 def train(
+    ctx: click.Context, /, task: str, resume: bool, init: Path | None, **options: Any
+) -> None:
+    """Train an emotion network on FER2013, FER+ or folders of pictures, or the face detector on
+    photographs with a faces.json.
+
+    Settings that are not given are those of the network's own recipe. Writes best.keras,
+    last.keras, history.csv, train.json and a checkpoint after every epoch.
+    """
+    from ferlite.training import require_keras
+
+    if task == "face":
+        for name in _EMOTION_ONLY:
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise UsageError(f"--{name.replace('_', '-')} is not for --task face; leave it out")
+    if resume and init is not None:
+        raise UsageError("--resume goes on from the run's own weights; leave --init out")
+    require_keras()
+    if task == "face":
+        given = {k: v for k, v in options.items() if k not in _EMOTION_ONLY}
+        _train_faces(resume=resume, init=init, **given)
+    else:
+        _train_emotion(resume=resume, init=init, **options)
+
+
+def _train_faces(data: Path, out: Path, *, resume: bool, init: Path | None, **recipe: Any) -> None:
+    from ferlite.training.faces.job import train_faces
+    from ferlite.training.faces.photographs import SURE
+    from ferlite.training.recipes import FaceOptions
+
+    options = FaceOptions(**{k: v for k, v in recipe.items() if v is not None})
+    train_data, valid_data = _load_faces(data, "train"), _load_faces(data, "val")
+    progress = _Progress()
+    with progress.live():
+        best = train_faces(
+            train_data, valid_data, options, out, resume=resume, init=init, reporter=progress
+        )
+    judged = sum(int((faces.teacher >= SURE).sum()) for faces in valid_data.faces)
+    click.echo(
+        f"best validation AP 0.5 {best:.4f} (n = {judged} faces in {len(valid_data)} photographs): "
+        f"{out / 'best.keras'}"
+    )
+
+
+def _train_emotion(
     data: Path,
     out: Path,
+    *,
+    resume: bool,
+    init: Path | None,
     arch: str,
     protocol: str | None,
-    resume: bool,
-    size: int,
+    size: int | None,
     teacher: Path | None,
     teacher_weight: float,
     teacher_scale: float | None,
@@ -127,20 +223,13 @@ def train(
     imagenet: Path | None,
     **recipe: Any,
 ) -> None:
-    """Train an emotion network on FER2013, FER+ or folders of pictures.
-
-    Settings that are not given are those of the network's own recipe. Writes best.keras,
-    last.keras, history.csv, train.json and a checkpoint after every epoch.
-    """
-    from ferlite.training import require_keras
-
-    require_keras()
     from ferlite.training.classifier import open_classifier
     from ferlite.training.distill import fingerprint, soften
     from ferlite.training.emotion import train as fit
     from ferlite.training.recipes import RECIPES
 
     options = replace(RECIPES[arch], **{k: v for k, v in recipe.items() if v is not None})
+    size = _EMOTION_SIZE if size is None else size
     train_data = load_split(data, "train", protocol, size)
     valid_data = load_split(data, "valid", train_data.protocol, size)
     if teacher is not None:
@@ -156,6 +245,7 @@ def train(
             out,
             resume=resume,
             imagenet=imagenet,
+            init=init,
             reporter=progress,
         )
     judged = int(valid_data.judged.sum())

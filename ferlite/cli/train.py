@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -144,7 +143,9 @@ Examples:
 @click.option("--epochs", type=int, help="At most so many.")
 @click.option("--batch", type=int, help="Pictures a step.")
 @click.option("--seed", type=int, help="Equal seeds give equal runs on one machine.")
-@click.option("--size", type=int, help="Side of the input, pixels: emotion 48; face 288, times 32.")
+@click.option(
+    "--size", type=int, help="Side of the input, pixels: emotion 48; face 288, a multiple of 32."
+)
 @click.option("--optimizer", type=click.Choice(["sgd", "adam"]))
 @click.option("--learning-rate", type=float)
 @click.option("--schedule", type=click.Choice(["cosine", "constant"]))
@@ -153,11 +154,21 @@ Examples:
 @click.option("--patience", "patience_epochs", type=int, help="Stop after so many without gain.")
 @click.option("--precision", type=click.Choice(["float32", "mixed_bfloat16"]))
 @click.option(
-    "--arch", type=click.Choice(ARCHS), default="ferlite-s", show_default=True, help="Emotion."
+    "--arch",
+    type=click.Choice(ARCHS),
+    default="ferlite-s",
+    show_default=True,
+    help="Emotion network.",
 )
-@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Emotion: as the data allow.")
-@click.option("--targets", type=click.Choice(["votes", "majority"]), help="Emotion: votes' shares.")
-@click.option("--teacher", type=click.Path(path_type=Path), help="Emotion: learn from it too.")
+@click.option(
+    "--protocol", type=click.Choice(PROTOCOLS), help="Emotion. Default: what the data allow."
+)
+@click.option(
+    "--targets", type=click.Choice(["votes", "majority"]), help="Emotion: vote shares or labels."
+)
+@click.option(
+    "--teacher", type=click.Path(path_type=Path), help="Emotion: learn from this network too."
+)
 @click.option("--teacher-weight", type=float, default=0.5, show_default=True)
 @click.option("--teacher-scale", type=float, help="Its input: pixel * scale + offset; 1/255.")
 @click.option("--teacher-offset", type=float, help="See --teacher-scale; 0.")

@@ -41,6 +41,8 @@ class FitOptions:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} {getattr(self, name)} must be at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed {self.seed} must be in 0..{2**32 - 1}")
         if not self.learning_rate > 0:
             raise UsageError(f"learning rate {self.learning_rate} must be above 0")
         for name in ("ema_decay", "momentum"):

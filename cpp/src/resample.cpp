@@ -11,9 +11,10 @@ namespace ferlite {
 
 namespace {
 
-// line = the weighted sum of the frame rows behind one output row, over the columns in use.
+// line = the weighted sum of the frame rows behind one output row, over the columns in use; mixed
+// where there are shares of the channels.
 void weigh_frame_rows(const ImageView& image, const kernels::Span& span, const float* weights,
-                      Scratch& scratch) {
+                      const float* shares, Scratch& scratch) {
     const kernels::Table& kernel = kernels::active();
     const Axis& columns = scratch.columns;
     const std::ptrdiff_t n = (columns.end - columns.begin) * image.channels;
@@ -39,7 +40,13 @@ void weigh_frame_rows(const ImageView& image, const kernels::Span& span, const f
             rows = scratch.packed.data();
             stride = n;
         }
-        kernel.weigh_rows(rows, stride, weights + done, count, n, done > 0, scratch.line.data());
+        float* line = scratch.line.data();
+        if (shares != nullptr) {
+            kernel.weigh_gray_rows(rows, stride, weights + done, count, shares, n / 3, done > 0,
+                                   line);
+        } else {
+            kernel.weigh_rows(rows, stride, weights + done, count, n, done > 0, line);
+        }
     }
 }
 
@@ -123,15 +130,18 @@ void resample_rows(const ImageView& image, std::ptrdiff_t row_begin, std::ptrdif
     const Axis& columns = scratch.columns;
     const Axis& rows = scratch.rows;
     const bool gray = format.color == Color::gray || image.channels == 1;
+    // Channels are mixed as rows are read, or else in the weights of the columns.
+    const bool mixed = gray && image.channels == 3 && kernel.weigh_gray_rows != nullptr;
+    const float* shares = mixed ? gray_weights(image.color) : nullptr;
     static constexpr float whole = 1.0F;
-    if (gray && image.channels == 1) {
+    if (mixed || image.channels == 1) {
         span_values<1>(&whole, scratch);
     } else if (gray) {
         span_values<3>(gray_weights(image.color), scratch);
     } else {
         span_pixels(scratch);
     }
-    const std::ptrdiff_t values = (columns.end - columns.begin) * image.channels;
+    const std::ptrdiff_t values = (columns.end - columns.begin) * (mixed ? 1 : image.channels);
     scratch.line.assign(static_cast<std::size_t>(values + kernels::slack), 0.0F);
     scratch.pixels.resize(static_cast<std::size_t>(3 * out.width + kernels::slack));
     float* pixels = scratch.pixels.data();
@@ -139,7 +149,8 @@ void resample_rows(const ImageView& image, std::ptrdiff_t row_begin, std::ptrdif
     // are then resampled across.
     for (std::ptrdiff_t row = row_begin; row < row_end; ++row) {
         const auto at = static_cast<std::size_t>(row);
-        weigh_frame_rows(image, rows.spans[at], rows.weights.data() + rows.offsets[at], scratch);
+        weigh_frame_rows(image, rows.spans[at], rows.weights.data() + rows.offsets[at], shares,
+                         scratch);
         if (gray) {
             kernel.weigh_values(scratch.line.data(), scratch.spans.data(), scratch.weights.data(),
                                 static_cast<std::ptrdiff_t>(scratch.spans.size()), pixels);

@@ -44,7 +44,8 @@ TEST(kernels_agree_with_their_plain_twin) {
                 return out.values;
             };
             const auto [plain, active] = plain_and_active([&] { return crop(0.0F); });
-            for (std::size_t i = 0; i < plain.size(); ++i) CHECK_NEAR(active[i], plain[i], 2e-3);
+            // Shares of 16 bits mix gray to 0.0015 of a level, times the scale.
+            for (std::size_t i = 0; i < plain.size(); ++i) CHECK_NEAR(active[i], plain[i], 3e-3);
             const auto [levels, same] = plain_and_active([&] { return crop(std::uint8_t{0}); });
             for (std::size_t i = 0; i < levels.size(); ++i) {
                 CHECK(std::abs(int{same[i]} - int{levels[i]}) <= 1);  // where a half is rounded

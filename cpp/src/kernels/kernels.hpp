@@ -31,6 +31,13 @@ struct Table {
     void (*weigh_rows)(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
                        std::ptrdiff_t count, std::ptrdiff_t n, bool add, float* line);
 
+    // The same of n pixels of three bytes, each mixed: shares . rows[k * stride + 3 i ... + 2].
+    // Shares are positive, below 1 and make 1 together, the second below 0.99; they are rounded to
+    // 16 bits. Null where mixing in the columns is better.
+    void (*weigh_gray_rows)(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
+                            std::ptrdiff_t count, const float* shares, std::ptrdiff_t n, bool add,
+                            float* line);
+
     // out[i] = the weighted sum of the values spans[i] of `line`, for i < n. Counts are multiples
     // of `lanes` above 0, equal for every `lanes` spans, and n is a multiple of `lanes`. The
     // weights of all spans follow one another.

@@ -17,6 +17,20 @@ void weigh_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* we
     }
 }
 
+void weigh_gray_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
+                     std::ptrdiff_t count, const float* shares, std::ptrdiff_t n, bool add,
+                     float* line) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        float sum = add ? line[i] : 0.0F;
+        for (std::ptrdiff_t k = 0; k < count; ++k) {
+            for (int c = 0; c < 3; ++c) {
+                sum += weights[k] * shares[c] * static_cast<float>(rows[k * stride + 3 * i + c]);
+            }
+        }
+        line[i] = sum;
+    }
+}
+
 template <int channels>
 void weigh(const float* line, const Span* spans, const float* weights, std::ptrdiff_t n,
            float* out) {
@@ -61,8 +75,8 @@ std::ptrdiff_t find_at_least(const float* values, std::ptrdiff_t from, std::ptrd
 
 }  // namespace
 
-const Table plain{
-    "plain",      1,           weigh_rows,   weigh<1>, weigh<3>, sample_any, mix_channels,
-    store_floats, store_bytes, find_at_least};
+const Table plain{"plain",      1,           weigh_rows,   weigh_gray_rows,
+                  weigh<1>,     weigh<3>,    sample_any,   mix_channels,
+                  store_floats, store_bytes, find_at_least};
 
 }  // namespace ferlite::kernels

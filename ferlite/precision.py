@@ -166,11 +166,11 @@ def _key(bundle: Bundle, provider: str, threads: int) -> str:
     import onnxruntime
 
     sums = [bundle.files[name][:16] for _, name in sorted(bundle.precisions.items())]
-    parts = [*sums, onnxruntime.__version__, _processor(), provider, f"threads={threads}"]
+    parts = [*sums, onnxruntime.__version__, processor(), provider, f"threads={threads}"]
     return "|".join(parts)
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's model as Linux names it; aarch64 has only part numbers, which do."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

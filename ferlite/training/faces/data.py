@@ -136,7 +136,7 @@ def _read(folder: Path, file: Any) -> NDArray[np.uint8]:
             raise ValueError(f"file {file!r} lies outside images/")
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except OSError as error:
-        raise ValueError(f"{file!r}: {error.strerror}") from error
+        raise ValueError(f"{file[:80]!r}: {error.strerror}") from error
     except cv2.error:  # of an empty file
         image = None
     if image is None:

@@ -37,6 +37,7 @@ COMMANDS = {
     "demo": _Entry("ferlite.cli.demo", "demo", "Try it: a built-in clip, no file and no network."),
     "models": _Entry("ferlite.cli.models", "models", "List, show, verify, add, remove models."),
     "doctor": _Entry("ferlite.cli.doctor", "doctor", "Tell what works on this machine."),
+    "bench": _Entry("ferlite.cli.bench", "bench", "Measure how fast ferlite is on this machine."),
     "train": _Entry("ferlite.cli.train", "train", "Train an emotion network or a face detector."),
     "evaluate": _Entry("ferlite.cli.evaluate", "evaluate", "Score models on labelled pictures."),
     "export": _Entry("ferlite.cli.export", "export", "Turn trained weights into an ONNX model."),

@@ -49,6 +49,7 @@ FACES = 4000
 REPEATED = 500  # of them are searched in a second scene too
 SCALES = (0.85, 0.9, 0.95, 1.05, 1.1, 1.15)  # times the median
 SHIFTS = (-0.06, -0.03, 0.03, 0.06)  # added to the median dy
+QUANTILES = (2.5, 10, 25, 50, 75, 90, 97.5)
 CERTAIN = 2.0  # standard errors by which another geometry must be better
 
 Floats = NDArray[np.float64]
@@ -124,7 +125,8 @@ def fit(
 ) -> Fit:
     """The geometry of a detector, from the scenes of the faces in `data`."""
     located = locate(detector, scenes)
-    scale, dx, dy = (round(float(v), 3) for v in np.median(mappings(located), axis=0))
+    # Plus 0: never -0.
+    scale, dx, dy = (round(float(v), 3) + 0.0 for v in np.median(mappings(located), axis=0))
     classes = data.classes[located.found]
     median = _trial("median", CropGeometry(scale, dx, dy), located, classes, classifier)
     trials, best = [median], median
@@ -173,7 +175,7 @@ def _better(best: Trial, others: list[Trial]) -> Trial:
 
 
 def _quantiles(name: str, values: Floats, digits: int) -> str:
-    q = np.percentile(values, [10, 25, 50, 75, 90])
+    q = np.percentile(values, QUANTILES)
     return "| " + " | ".join([name, *(f"{v:+.{digits}f}" for v in q)]) + " |"
 
 
@@ -233,7 +235,8 @@ def unsteadiness(
 def report(name: str, result: Fit, again: Located, side: int, original: NDArray[np.bool_]) -> str:
     located, trials = result.located, result.trials
     k, n = len(located.boxes), len(located.found)
-    head = "| | 10 % | 25 % | median | 75 % | 90 % |\n|---|---|---|---|---|---|"
+    names = " | ".join("median" if q == 50 else f"{q:g} %" for q in QUANTILES)
+    head = f"| | {names} |\n|---{'|---' * len(QUANTILES)}|"
     lines = [f"\n## {name}: found {k} of {n} ({k / n:.1%})\n", "From box to frame:\n", head]
     columns = zip(("scale", "dx", "dy"), mappings(located).T, strict=True)
     lines += [_quantiles(what, column, 3) for what, column in columns]

@@ -3,8 +3,8 @@
 crop_faces runs in turns with the usual loop (slice, gray, INTER_AREA resize, float, stack), with
 cv2.dnn.blobFromImages (slice and gray before it) and with one memcpy of as many bytes as the boxes
 hold; letterbox with cv2.resize INTER_AREA of the frame alone, without the padding. All on one
-thread, so that a busy machine slows all alike; ratios are medians over the rounds. The answers of
-both must agree before anything is timed.
+thread; a time is the lower decile of the rounds, as others' work on the machine only ever adds. The
+answers of both must agree before anything is timed.
 
     python benchmarks/crops.py [--instruction-sets]
 """
@@ -54,11 +54,12 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def in_turns(works: Sequence[Work], rounds: int) -> NDArray[np.float64]:
-    """Seconds [rounds, works]."""
+def in_turns(works: Sequence[Work], rounds: int) -> list[float]:
+    """Microseconds of each."""
     for work in works:
         work()
-    return np.array([[seconds(work) for work in works] for _ in range(rounds)])
+    times = np.array([[seconds(work) for work in works] for _ in range(rounds)])
+    return [float(time) for time in np.quantile(times, 0.1, axis=0) * 1e6]
 
 
 def compare_crops(image: NDArray[np.uint8], rng: np.random.Generator) -> None:
@@ -86,12 +87,10 @@ def compare_crops(image: NDArray[np.uint8], rng: np.random.Generator) -> None:
             functools.partial(np.copyto, copied, source),
             functools.partial(crop, angles=np.full(n, 0.3)),
         ]
-        times = in_turns(works, 100 if n > 8 else 400)
-        core, blob, memcpy, turned = (times[:, i] for i in (0, 2, 3, 4))
+        core, loop, blob, memcpy, turned = in_turns(works, 200 if n > 8 else 400)
         print(
-            f"{n:5d} {low:4d}-{high:<4d} {np.median(core) / n * 1e6:9.1f} "
-            f"{np.median(times[:, 1] / core):24.1f} {np.median(blob / core):5.1f} "
-            f"{np.median(core / memcpy):14.1f} {np.median(turned) / n * 1e6:12.1f} us"
+            f"{n:5d} {low:4d}-{high:<4d} {core / n:9.1f} {loop / core:24.1f} {blob / core:5.1f} "
+            f"{core / memcpy:14.1f} {turned / n:12.1f} us"
         )
 
 
@@ -108,12 +107,10 @@ def compare_letterbox(image: NDArray[np.uint8]) -> None:
         ours()
         assert np.abs(canvas[row : row + inner[1]].astype(int) - area()).max() <= 1
         assert not canvas[:row].any() and not canvas[row + inner[1] :].any()
-        times = in_turns([ours, area, functools.partial(cv2.resize, image, inner)], 100)
-        core = times[:, 0]
-        print(
-            f"{width}x{height} {np.median(core) * 1e6:6.0f} {np.median(times[:, 1] / core):29.2f} "
-            f"{np.median(times[:, 2] / core):13.2f}"
+        core, by_area, linear = in_turns(
+            [ours, area, functools.partial(cv2.resize, image, inner)], 100
         )
+        print(f"{width}x{height} {core:6.0f} {by_area / core:29.2f} {linear / core:13.2f}")
 
 
 def main() -> None:

@@ -71,10 +71,11 @@ def dots() -> FaceData:
 
 def dot_at(view: NDArray[np.uint8], colour: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     """Middle of the pixels of that colour, in pixels; None where the view does not show all."""
-    near = (np.abs(view.astype(int) - colour) < 70).all(axis=2)
+    near = np.asarray((np.abs(view.astype(int) - colour) < 70).all(axis=2), bool)
     if near.sum() < 4 or near[[0, -1]].any() or near[:, [0, -1]].any():
         return None
-    return np.argwhere(near)[:, ::-1].mean(axis=0) + 0.5
+    middle: NDArray[np.float64] = np.argwhere(near)[:, ::-1].mean(axis=0) + 0.5
+    return middle
 
 
 def test_landmarks_follow_the_pixels(dots: FaceData) -> None:

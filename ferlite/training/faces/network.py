@@ -1,4 +1,4 @@
-"""ferlite-face: an anchor-free face detector of plain 3x3 convolutions, 186 k parameters.
+"""ferlite-face: an anchor-free face detector of plain 3x3 convolutions, 188,621 parameters.
 
 Takes BGR uint8 [n, h, w, 3], sides divisible by 32, and gives one map for each stride (8, 16, 32),
 [n, h / stride, w / stride, 15]. Channels of a cell: the logit of the score; the logarithms of the

@@ -370,7 +370,7 @@ def _metrics(facts: Facts) -> Mapping[str, Any]:
         facts.text("protocol")
     if "n" in facts.values:
         facts.integer("n", 0, 10**12)
-    for name in ("accuracy", "macro_f1"):
+    for name in ("accuracy", "macro_f1", "ap50", "ap50_95"):
         if name in facts.values:
             facts.number(name, 0, 1)
     return facts.values

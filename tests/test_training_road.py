@@ -130,7 +130,8 @@ def test_int8_that_loses_too_much_is_not_written(
     from ferlite.training.bundle import write_bundle
     from ferlite.training.classifier import open_classifier
     from ferlite.training.data import load
-    from ferlite.training.quantize import QuantizeOptions, quantize
+    from ferlite.training.int8 import QuantizeOptions
+    from ferlite.training.quantize import quantize
 
     facts = json.loads((exported / "bundle.json").read_text())
     model = onnx.load(str(exported / "model.onnx"))
@@ -160,7 +161,7 @@ def test_onnxruntime_takes_the_place_of_neural_compressor(
 ) -> None:
     import shutil
 
-    from ferlite.training import quantize as module
+    from ferlite.training import int8 as module
 
     model = tmp_path / "model"
     shutil.copytree(exported, model)
@@ -216,7 +217,7 @@ def test_folded_pools_compute_the_same() -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     from ferlite import session
-    from ferlite.training.export import fold_pools
+    from ferlite.training.graph import fold_pools
 
     rng = np.random.default_rng(1)
     kernel = rng.normal(size=(5, 3, 1, 1)).astype(np.float32)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ferlite.cli.train import PROTOCOLS, load_split
+from ferlite.errors import UsageError
+
+_EMOTION_ONLY = ("protocol", "crop")
+_FACE_ONLY = ("detect_size", "smallest", "nms_iou", "provenance")
 
 
 @click.command(
@@ -15,40 +21,97 @@ from ferlite.cli.train import PROTOCOLS, load_split
 Examples:
   ferlite export runs/a/best.keras --data FER --out models/mine
   ferlite detect clip.mp4 --model models/mine
+  ferlite export runs/face/best.keras --data FACES --out models/face
+  ferlite export models/face/model.onnx --size 320 --out face-320.onnx
 """
 )
 @click.argument("weights", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Data set folder.")
+@click.option("--data", type=click.Path(path_type=Path), help="Data set folder.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Model folder.")
-@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Default: that of the run.")
 @click.option("--name", default="", help="Of the model; default: of its network.")
 @click.option("--model-version", default="1.0.0", show_default=True)
 @click.option("--license", "license_", default="Apache-2.0", show_default=True, help="Of weights.")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Emotion: default, that of the run.")
 @click.option(
     "--crop",
     type=click.Path(path_type=Path),
-    help="JSON of crop geometry by detector (benchmarks/crop_geometry.py); default: FER framing.",
+    help="Emotion: JSON of crop geometry by detector (benchmarks/crop_geometry.py); "
+    "default: FER framing.",
 )
+@click.option(
+    "--detect-size",
+    type=click.IntRange(32, 8192),
+    default=640,
+    show_default=True,
+    help="Faces: longest side that is searched by default.",
+)
+@click.option(
+    "--smallest",
+    type=click.IntRange(1, 1024),
+    default=12,
+    show_default=True,
+    help="Faces: pixels there of the smallest face that is found.",
+)
+@click.option(
+    "--nms-iou",
+    type=click.FloatRange(0, 1),
+    default=0.45,
+    show_default=True,
+    help="Faces: overlap from which the weaker box is dropped.",
+)
+@click.option(
+    "--provenance", multiple=True, help="Faces: where data are from, for the card. Repeatable."
+)
+@click.option(
+    "--size", type=int, help="Copy a detector's .onnx for pictures of SIZE x SIZE only; no --data."
+)
+@click.pass_context
 def export(
+    ctx: click.Context, /, weights: Path, data: Path | None, size: int | None, **options: Any
+) -> None:
+    """Turn trained .keras weights into a model folder that `ferlite detect` runs.
+
+    Emotion: the validation pictures check that ONNX and Keras agree, and fit the temperature and
+    the confidence under which an answer counts as uncertain. Faces: the training photographs make
+    the scores probabilities and choose the threshold, the validation photographs are for checks.
+    """
+    from ferlite.training import require, require_keras
+
+    if size is not None:
+        require("onnx")
+        from ferlite.training.faces.convert import fix_size
+
+        fix_size(weights, options["out"], size)
+        click.echo(f"written to {options['out']}, for pictures of {size}x{size}")
+        return
+    if data is None:
+        raise UsageError("--data is missing; name the folder with the data set")
+    require_keras()
+    require("tensorflow", "tf2onnx", "onnx")
+    from ferlite.training.faces.export import is_face_network
+
+    face = is_face_network(weights)
+    for name in _EMOTION_ONLY if face else _FACE_ONLY:
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            task = "face detector" if face else "emotion network"
+            raise UsageError(
+                f"--{name.replace('_', '-')} is not for a {task}, which {weights} is; leave it out"
+            )
+    (_faces if face else _emotion)(weights, data, **options)
+
+
+def _emotion(
     weights: Path,
     data: Path,
+    *,
     out: Path,
     protocol: str | None,
     name: str,
     model_version: str,
     license_: str,
     crop: Path | None,
+    **_: object,
 ) -> None:
-    """Turn trained .keras weights into a model folder that `ferlite detect --model` runs.
-
-    The validation pictures check that ONNX and Keras agree, and fit the temperature and the
-    confidence under which an answer counts as uncertain.
-    """
-    from ferlite.training import require, require_keras
-
-    require_keras()
-    require("tensorflow", "tf2onnx", "onnx")
-    from ferlite.errors import UsageError
     from ferlite.training.classifier import open_classifier, read_run
     from ferlite.training.export import export as run
 
@@ -78,5 +141,45 @@ def export(
     click.echo(
         f"ONNX and Keras differ by at most {metrics['parity']['max']:.1e} over "
         f"{metrics['parity']['images']} pictures"
+    )
+    click.echo(f"written to {out}")
+
+
+def _faces(
+    weights: Path,
+    data: Path,
+    *,
+    out: Path,
+    name: str,
+    model_version: str,
+    license_: str,
+    detect_size: int,
+    smallest: int,
+    nms_iou: float,
+    provenance: tuple[str, ...],
+    **_: object,
+) -> None:
+    from ferlite.training.faces.export import FaceExportOptions, export_faces
+
+    options = FaceExportOptions(
+        name=name or "ferlite-face",
+        version=model_version,
+        license=license_,
+        detect_size=detect_size,
+        smallest=smallest,
+        nms_iou=nms_iou,
+        provenance=provenance,
+    )
+    facts = export_faces(weights, data, out, options, click.echo)
+    metrics = facts["metrics"]
+    fitted = metrics["calibration"]
+    click.echo(
+        f"calibration error {fitted['error_before']:.4f} before, {fitted['error_after']:.4f} after "
+        f"(n = {fitted['n']} detections)"
+    )
+    precision = f"precision {metrics['precision']:.3f}, " if "precision" in metrics else ""
+    click.echo(
+        f"AP 0.5 {metrics['ap50']:.4f} (n = {metrics['n']}); at threshold {facts['threshold']} "
+        f"{precision}recall {metrics['recall']:.3f}"
     )
     click.echo(f"written to {out}")

@@ -292,6 +292,12 @@ def _score(metrics: dict[str, Any]) -> str:
     """The scores with n and protocol, without which they would tell nothing."""
     if not metrics.get("n"):
         return "no score stated"
-    scores = {"accuracy": metrics.get("accuracy"), "macro-F1": metrics.get("macro_f1")}
+    names = {
+        "accuracy": "accuracy",
+        "macro-F1": "macro_f1",
+        "AP 0.5": "ap50",
+        "AP 0.5:0.95": "ap50_95",
+    }
+    scores = {title: metrics.get(name) for title, name in names.items()}
     told = ", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, int | float))
     return f"{told} (n={metrics['n']}, {metrics.get('protocol', 'protocol not stated')})"

@@ -6,6 +6,8 @@ from typing import Any
 
 WEAK_RECALL = 0.6
 FEW = 100
+# Of `ferlite train`, that a card states even where they are defaults.
+_SETTINGS = ("epochs", "batch", "seed", "learning_rate", "weight_decay", "precision")
 
 _USES = """## Intended use
 
@@ -122,35 +124,71 @@ def _training(training: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _summary(facts: dict[str, Any]) -> str:
+    spec = facts["input"]
+    return (
+        f"Tells apart {len(facts['labels'])} facial expressions: {', '.join(facts['labels'])}. "
+        f"{facts['parameters']:,} parameters; input {spec['width']}x{spec['height']} grey. "
+        f"Licence of the weights: {facts['license']}."
+    )
+
+
 def model_card(facts: dict[str, Any]) -> str:
     """Markdown for README.md, from the content of bundle.json."""
+    if facts["task"] == "face":
+        from ferlite.training.faces import card as face
+
+        summary, results, uses = face.summary(facts), face.results(facts), face.uses()
+    else:
+        summary, results = _summary(facts), _results(facts["metrics"])
+        uses = f"{_USES}\n{_BIASES}"
     files = [
         f"- `{name}`: {entry['bytes'] / 1e6:.2f} MB, sha256 `{entry['sha256']}`"
         for name, entry in facts["files"].items()
     ]
     if "weights" in facts:
         files.append(f"- `{facts['weights']['file']}`: Keras weights to train on from")
-    spec = facts["input"]
     lines = [
         f"# {facts['name']} {facts['version']}",
         "",
-        f"Tells apart {len(facts['labels'])} facial expressions: {', '.join(facts['labels'])}. "
-        f"{facts['parameters']:,} parameters; input {spec['width']}x{spec['height']} grey. "
-        f"Licence of the weights: {facts['license']}.",
+        summary,
         "",
         "Written by `ferlite export` and `ferlite quantize` from `bundle.json`; do not edit.",
         "",
         *files,
         "",
-        *_results(facts["metrics"]),
+        *results,
         "",
         "## Data",
         "",
         *[f"- {line}" for line in facts["data"]],
         "",
         *_training(facts.get("training", {})),
+        *_commands(facts),
         "",
-        _USES,
-        _BIASES,
+        uses,
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _commands(facts: dict[str, Any]) -> list[str]:
+    """The command lines that make such a bundle; settings that no option sets are the recipe's."""
+    options = facts.get("training", {}).get("options", {})
+    if not options:
+        return []
+    face = facts["task"] == "face"
+    settings = "".join(
+        f" --{name.replace('_', '-')} {options[name]}" for name in _SETTINGS if name in options
+    )
+    if options.get("teacher"):
+        settings += f" --teacher {options['teacher'].split()[0]}"
+    data = "FACES" if face else "FER"
+    train = f"ferlite train --data {data} --out RUN{' --task face' if face else ''}{settings}"
+    return [
+        "",
+        "```",
+        train,
+        f"ferlite export RUN/best.keras --data {data} --out MODEL",
+        f"ferlite quantize MODEL --data {data}",
+        "```",
+    ]

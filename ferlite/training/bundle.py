@@ -32,13 +32,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
         ) from error
 
 
+def described(folder: Path) -> dict[str, Any]:
+    """What the bundle in a folder of Keras weights says; empty for the folder of a run."""
+    run = (folder / "train.json").is_file() or not (folder / DESCRIPTION).is_file()
+    return {} if run else read_facts(folder)
+
+
 def training_facts(folder: Path, criterion: str) -> dict[str, Any]:
     """How the weights in a run's folder came about; of those in a bundle, what it says.
 
     criterion: column of history.csv whose largest value chose best.keras.
     """
-    if not (folder / "train.json").is_file() and (folder / DESCRIPTION).is_file():
-        return dict(read_facts(folder).get("training", {}))
+    if bundle := described(folder):
+        return dict(bundle.get("training", {}))
     run = read_run(folder)
     facts: dict[str, Any] = {
         key: run[key] for key in ("options", "train", "valid", "backend") if key in run

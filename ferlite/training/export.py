@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from ferlite.errors import ModelError
-from ferlite.training.bundle import FP32, finished, int8_kept, training_facts, write_bundle
+from ferlite.training.bundle import (
+    FP32,
+    described,
+    finished,
+    int8_kept,
+    training_facts,
+    write_bundle,
+)
 from ferlite.training.classifier import (
     Classifier,
     aligned,
@@ -98,7 +105,7 @@ def export(
     """Write the model folder `out` from a .keras file; returns the facts of bundle.json.
 
     data: validation pictures; temperature, uncertainty threshold and metrics come from them.
-    weights: of a run, or those in a bundle, which then says how they were trained.
+    weights: of a run, or those in a bundle, which then says how they were trained, and the crops.
     Nothing is left in `out` when a check fails.
     """
     model = load_keras(weights)
@@ -132,7 +139,7 @@ def export(
             "output": "logits",
             "temperature": temperature,
             "uncertain_below": below,
-            "crop": crop or CROP,
+            "crop": crop or described(weights.parent).get("crop", CROP),
             "metrics": {
                 "protocol": data.protocol,
                 "split": data.split,

@@ -89,7 +89,7 @@ def results(facts: dict[str, Any]) -> list[str]:
 def _threshold(facts: dict[str, Any]) -> list[str]:
     fitted = facts["metrics"]["calibration"]
     slopes = ", ".join(
-        f"{name} {one['slope']:g} x + {one['bias']:g}" for name, one in fitted["scaling"].items()
+        f"{name} {one['slope']:g} x {one['bias']:+g}" for name, one in fitted["scaling"].items()
     )
     return [
         "A score is the probability that the detection is right: the logits of each stride were "

@@ -155,10 +155,10 @@ def calibration_views(
 
 
 def _in_float(network: Path) -> list[list[str]]:
-    """What stays in float32: nothing more; the convolutions that give the maps; theirs before.
+    """What stays in float32: the convolutions that give the maps; then also those before them.
 
-    The channels of a map have ranges of their own, logits of -10 beside offsets of 0.1, and share
-    one scale in INT8.
+    The channels of a map have ranges of their own, logits of -10 beside offsets of 0.1, and would
+    share one scale in INT8.
     """
     import onnx
 
@@ -168,7 +168,7 @@ def _in_float(network: Path) -> list[list[str]]:
     before = [made_by[node.input[0]] for node in last]  # the ReLU of the head
     heads = [made_by[node.input[0]] for node in before if node.op_type == "Relu"]
     names = [node.name for node in last]
-    return [[], names, [*names, *(node.name for node in heads)]]
+    return [names, [*names, *(node.name for node in heads)]]
 
 
 def _milliseconds(networks: Sequence[Path], picture: NDArray[np.uint8]) -> list[float]:

@@ -209,3 +209,20 @@ def test_command_line(tmp_path: Path) -> None:
     done = ferlite_command("doctor", "--json", cwd=tmp_path)
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert checks["provider openvino"]["state"] == "ok"
+
+
+def test_bench_measures_it(tmp_path: Path) -> None:
+    from ferlite.bench.networks import Networks
+
+    emotion = bundles.find("emotion")
+    assert isinstance(emotion, bundles.EmotionBundle)
+    face = tiny_face.write_bundle(tmp_path / "face")
+    made = Networks(emotion, str(face), providers=["cpu", "openvino"], threads=[2], default=2)
+    assert made.unavailable == []
+    made.round(0.01)
+    for rows in (made.emotion, made.detector):
+        ran = [row.to_dict() for row, _ in rows]
+        assert {one["provider"] for one in ran} == {"cpu", "openvino"}
+        assert all(one["calls"] for one in ran)
+        worst = max(one["differs"] for one in ran if one["precision"] == "fp32")
+        assert worst <= 1e-4

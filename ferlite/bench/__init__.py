@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferlite.bench import video
-from ferlite.bench.machine import Energy, machine, thread_counts
+from ferlite.bench.machine import Energy, describe, thread_counts
 from ferlite.bench.networks import Networks, pair
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Bench:
         """Measures; may be interrupted anywhere, `report` then has what there is."""
         self._told("opening the models", 0.0)
         analyzer = self._analyzer(0)
-        self._about = {"machine": machine(), "runs": analyzer.description()}
+        self._about = {"machine": describe(), "runs": analyzer.description()}
         self._default = analyzer.classifier.threads
         with self._files() as (clip, folder):
             self._told("a process of its own", 0.05)

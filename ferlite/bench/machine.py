@@ -13,7 +13,7 @@ from ferlite.precision import processor
 POWERCAP = Path("/sys/class/powercap")
 
 
-def machine() -> dict[str, Any]:
+def describe() -> dict[str, Any]:
     """What figures depend on; JSON types."""
     import onnxruntime
 

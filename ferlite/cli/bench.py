@@ -237,7 +237,9 @@ def _findings(report: Mapping[str, Any]) -> Iterator[str]:
             f" {pace['slowest']} ({_number(pace['alone_per_s'])} frames/s)"
         )
     process = report["process"]
-    if process.get("first_record_s"):
+    if "unavailable" in process:
+        yield f"memory and start: {process['unavailable']}"
+    elif process:
         peak = f", {process['peak_mb']:.0f} MB at most" if process["peak_mb"] else ""
         first = process["first_record_s"]
         yield f"`ferlite detect`: first record {first:.2f} s after its start{peak}"

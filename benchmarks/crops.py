@@ -64,7 +64,8 @@ def in_turns(works: Sequence[Work], rounds: int) -> list[float]:
 
 def compare_crops(image: NDArray[np.uint8], rng: np.random.Generator) -> None:
     print(f"\ncrop_faces, {SIZE[0]}x{SIZE[1]} gray float32, {crops.instruction_set()}")
-    print("faces  side px  a face us | times faster than: loop  blob | times the memcpy | turned")
+    print("              microseconds a face | times as fast as  |   times the")
+    print("faces side px   ours  loop turned | the loop    blobs |  memcpy's time")
     ranges = [(1, 80, 80), (1, 140, 140), (1, 200, 200), (8, 80, 200), (64, 80, 200)]
     ranges += [(1, 400, 400), (1, 800, 800)]
     for n, low, high in ranges:
@@ -89,8 +90,8 @@ def compare_crops(image: NDArray[np.uint8], rng: np.random.Generator) -> None:
         ]
         core, loop, blob, memcpy, turned = in_turns(works, 200 if n > 8 else 400)
         print(
-            f"{n:5d} {low:4d}-{high:<4d} {core / n:9.1f} {loop / core:24.1f} {blob / core:5.1f} "
-            f"{core / memcpy:14.1f} {turned / n:12.1f} us"
+            f"{n:5d} {low:3d}-{high:<3d} {core / n:6.1f} {loop / n:5.1f} {turned / n:6.1f} | "
+            f"{loop / core:8.1f} {blob / core:8.1f} | {core / memcpy:8.1f}"
         )
 
 

@@ -331,7 +331,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_by_hand() -> None:
     """Two rounds of two faces a call: 4 calls in 1 s, then 2 in 1 s."""
-    row = Row({"batch": 2}, 2, [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5], []])
+    row = Row({"batch": 2}, 2, rounds=[[0.1, 0.2, 0.3, 0.4], [0.5, 0.5], []])
     assert row.to_dict() == {
         "batch": 2,
         "calls": 6,
@@ -341,6 +341,8 @@ def test_rows_by_hand() -> None:
         "per_s_range": [4.0, 8.0],
     }
     assert Row({"batch": 2}).to_dict() == {"batch": 2}
+    disturbed = [[0.1, 0.1, 0.7], [0.2, 0.2, 9.0]]
+    assert Row({}, alike=True, rounds=disturbed).to_dict()["per_s_range"] == [5.0, 10.0]
     assert [percentile(range(1, 101), p) for p in (0, 50, 95, 100)] == [1, 50, 95, 100]
     assert percentile([7.0], 95) == 7.0
 

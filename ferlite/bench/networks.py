@@ -79,7 +79,7 @@ class Networks:
                     "batch": batch,
                     "differs": round(float(np.abs(answers - reference).max()), 6),
                 }
-                call = (Row(facts, batch), _run(opened, crops[:batch]))
+                call = (Row(facts, batch, alike=True), _run(opened, crops[:batch]))
                 groups.setdefault(batch, []).append(call)
                 self.emotion.append(call)
         self._groups += groups.values()
@@ -104,7 +104,7 @@ class Networks:
             found = opened.detect(image)
             reference = found if reference is None else reference
             facts = _facts(opened, threads) | {"batch": 1, "differs": _scores(found, reference)}
-            group.append((Row(facts), _detect(opened, image)))
+            group.append((Row(facts, alike=True), _detect(opened, image)))
         self.detector += group
         self._groups.append(group)
 

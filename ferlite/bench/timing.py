@@ -22,11 +22,14 @@ TURN_S = 0.03
 class Row:
     """Timed calls of one thing.
 
-    facts: what it is. items: frames or faces of one call. rounds: the seconds of each call.
+    facts: what it is. items: frames or faces of one call. alike: whether every call has the same
+        to do; a round's rate is then that of its median call, which no other work disturbs.
+    rounds: the seconds of each call.
     """
 
     facts: Mapping[str, Any]
     items: int = 1
+    alike: bool = False
     rounds: list[list[float]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -40,7 +43,8 @@ class Row:
         if not rounds:
             return dict(self.facts)
         calls = sorted(second for one in rounds for second in one)
-        rates = sorted(self.items * len(one) / max(sum(one), 1e-9) for one in rounds)
+        typical = statistics.median if self.alike else statistics.fmean
+        rates = sorted(self.items / max(typical(one), 1e-9) for one in rounds)
         return {
             **self.facts,
             "calls": len(calls),

@@ -133,11 +133,16 @@ def finish(model: Any, scaling: Mapping[str, Scaling]) -> None:
     """Fold the scaling of each output's logits into its convolution, and round the weights."""
     from onnx import numpy_helper
 
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    last = {node.output[0]: node for node in model.graph.node}
+    graph = model.graph
+    last = {node.output[0]: node for node in graph.node}
     for output, one in scaling.items():
-        _, kernel, bias = last[output].input
-        for name, shift in ((kernel, 0.0), (bias, one.bias)):
+        conv = last[output]
+        if len(conv.input) == 2:  # the converter leaves a bias of zeros out
+            zeros = np.zeros(graph.output[0].type.tensor_type.shape.dim[1].dim_value, np.float32)
+            conv.input.append(f"{output}_bias")
+            graph.initializer.append(numpy_helper.from_array(zeros, conv.input[2]))
+        weights = {tensor.name: tensor for tensor in graph.initializer}
+        for name, shift in ((conv.input[1], 0.0), (conv.input[2], one.bias)):
             values = numpy_helper.to_array(weights[name]).copy()
             values[0] = values[0] * one.slope + shift
             weights[name].CopyFrom(numpy_helper.from_array(values, name))

@@ -144,8 +144,8 @@ def _print(report: Mapping[str, Any]) -> None:
     console = Console(highlight=False, markup=False)
     for line in _facts(report):
         console.print(line, soft_wrap=True)
-    for table in _tables(report):
-        console.print()
+    for title, table in _tables(report):
+        console.print(f"\n{title}", style="italic")
         console.print(table)
     console.print()
     for line in _findings(report):
@@ -178,36 +178,36 @@ def _facts(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"clip: {clip['name']}, {clip['width']}x{clip['height']}{mean}"
 
 
-def _tables(report: Mapping[str, Any]) -> Iterator[Any]:
+def _tables(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each with its title, which may be wider."""
     columns: tuple[str, ...]
     if report["stages"]:
         columns = ("stage", *_LATENCY, "frames/s", "range")
-        yield _table("one frame, stage after stage", columns, report["stages"], ("stage",))
+        yield "one frame, stage after stage", _table(columns, report["stages"], ("stage",))
     whole = [row for row in report["whole"] if "per_s" in row]
     if whole:
         columns = ("threads", "frames/s", "range")
-        yield _table("the whole, stages at once", columns, whole, ("threads",))
+        yield "the whole, stages at once", _table(columns, whole, ("threads",))
     facts = ("batch", "provider", "precision", "threads")
     for name, unit in (("emotion", "faces/s"), ("detector", "frames/s")):
         rows = [row for row in report[name] if "per_s" in row]
         if rows:
             rows.sort(key=lambda row: (row["batch"], row["threads"]))
             columns = (*facts, *_LATENCY, unit, "range", "differs")
-            yield _table(f"{name} network", columns, rows, facts)
+            yield f"{name} network", _table(columns, rows, facts)
 
 
 _LATENCY = ("p50 ms", "p95 ms")
 
 
 def _table(
-    title: str,
     columns: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
     facts: Sequence[str],
 ) -> Any:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         left = name in ("stage", "provider", "precision")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)

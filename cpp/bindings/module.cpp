@@ -1,6 +1,6 @@
 #include "register.hpp"
 
-// Nothing here keeps state, so a free-threaded interpreter needs no lock either.
+// The only state is which kernels run, an atomic pointer: a free-threaded interpreter needs no lock.
 PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
     module.doc() = "C++ core of ferlite; call it through ferlite.crops, which checks arguments.";
     ferlite::bindings::register_crops(module);

@@ -16,7 +16,7 @@ __all__ = ["DEFAULT_DETECTOR", "DETECTORS", "BatchDetector", "Detector", "Size",
 
 FERLITE_FACE, HAAR = "ferlite-face", "haar"
 DETECTORS = (FERLITE_FACE, HAAR, bundles.YUNET)
-DEFAULT_DETECTOR = HAAR
+DEFAULT_DETECTOR = FERLITE_FACE
 
 
 def open_detector(

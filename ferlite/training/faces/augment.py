@@ -58,6 +58,7 @@ class FaceAugmentation:
     noise_sigma: float = 14.0
     compress_probability: float = 0.15
     occlude_probability: float = 0.12
+    distract_probability: float = 0.4
 
 
 def _log_uniform(rng: Rng, low: float, high: float) -> float:
@@ -186,6 +187,17 @@ def _filled(view: Pixels, mask: Pixels, data: FaceData, rng: Rng) -> Pixels:
     return np.where(mask[..., None] > 0, view, background)
 
 
+def _free(rows: Rows, left: int, top: int, width: int, height: int) -> bool:
+    """Whether a rectangle touches no face."""
+    apart = (
+        (rows[:, 0] > left + width)
+        | (rows[:, 0] + rows[:, 2] < left)
+        | (rows[:, 1] > top + height)
+        | (rows[:, 1] + rows[:, 3] < top)
+    )
+    return bool(apart.all())
+
+
 def _paste(
     view: Pixels, rows: Rows, data: FaceData, options: FaceAugmentation, rng: Rng
 ) -> tuple[Pixels, Rows]:
@@ -207,13 +219,7 @@ def _paste(
         return view, rows
     patch = cv2.resize(image[y0:y1, x0:x1], (width, height), interpolation=cv2.INTER_AREA)
     left, top = rng.integers(view.shape[1] - width), rng.integers(view.shape[0] - height)
-    apart = (
-        (rows[:, 0] > left + width)
-        | (rows[:, 0] + rows[:, 2] < left)
-        | (rows[:, 1] > top + height)
-        | (rows[:, 1] + rows[:, 3] < top)
-    )
-    if not apart.all():
+    if not _free(rows, left, top, width, height):
         return view, rows
     view[top : top + height, left : left + width] = patch
     zoom = np.array([width / (x1 - x0), height / (y1 - y0)])
@@ -231,6 +237,37 @@ def _occlude(view: Pixels, rows: Rows, rng: Rng) -> None:
         y = int(row[1] + rng.uniform(0.2, 1) * (row[3] - height))
         patch = view[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
         patch[...] = rng.integers(0, 256, 3 if rng.random() < 0.5 else patch.shape)
+
+
+def _distract(view: Pixels, rows: Rows, rng: Rng) -> None:
+    """Balls and letters in the colours and the light of faces, beside the faces.
+
+    Without them the network took the dots of a logo's letters for small faces.
+    """
+    for _ in range(int(rng.integers(1, 9))):
+        side = round(_log_uniform(rng, 8, min(96, view.shape[0] // 2)))
+        left, top = (int(v) for v in rng.integers(0, view.shape[0] - side, 2))
+        if not _free(rows, left, top, side, side):
+            continue
+        shape = np.zeros((side, side), np.uint8)
+        middle = (side // 2, side // 2)
+        if rng.random() < 0.5:
+            axes = (round(side * rng.uniform(0.25, 0.5)), round(side * rng.uniform(0.3, 0.5)))
+            cv2.ellipse(shape, middle, axes, 0, 0, 360, 255, -1, cv2.LINE_AA)
+        else:
+            letter, font = chr(rng.integers(33, 127)), int(rng.integers(0, 8))
+            thick = 1 + round(side * rng.uniform(0.02, 0.2))
+            corner = (side // 6, side * 5 // 6)
+            cv2.putText(shape, letter, corner, font, side / 32, 255, thick, cv2.LINE_AA)
+        color = rng.uniform(30, 255, 3)
+        if rng.random() < 0.6:
+            color.sort()  # blue below green below red, as skin of any tone
+        x, y = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side))
+        slope = rng.uniform(-0.4, 0.4, 2)
+        light = 1 + slope[0] * x + slope[1] * y - rng.uniform(0, 0.4) * (x * x + y * y)
+        cover = (shape / 255.0)[..., None]
+        patch = view[top : top + side, left : left + side]
+        patch[...] = np.clip(patch * (1 - cover) + light[..., None] * color * cover, 0, 255)
 
 
 def _lit(view: Pixels, rng: Rng) -> Pixels:
@@ -297,6 +334,8 @@ def augmented(
     rows = rows[:most]
     if rng.random() < options.occlude_probability:
         _occlude(view, rows, rng)
+    if options.distract_probability and rng.random() < options.distract_probability:
+        _distract(view, rows, rng)
     view = _degraded(view, options, rng)
     padded = np.zeros((most, COLUMNS), np.float32)
     padded[: len(rows)] = rows

@@ -116,6 +116,15 @@ def test_export_and_quantize_make_a_verified_bundle(
     assert found.exit_code == 0
     stated = json.loads((exported / "bundle.json").read_text())["metrics"]["int8"]["accuracy"]
     assert f"accuracy           {stated:.4f}" in found.output
+    # Its own weights again: INT8, its figures and how it was trained stay.
+    before = json.loads((exported / "bundle.json").read_text())
+    weights = exported / "weights.keras"
+    again = ferlite("export", weights, "--data", data, "--out", exported, "--name", "tiny")
+    assert again.exit_code == 0
+    find(exported).verify()
+    now = json.loads((exported / "bundle.json").read_text())
+    assert before.pop("files").keys() == now.pop("files").keys()  # whose bytes tf2onnx may vary
+    assert now == before
     # Nobody's working folder is littered.
     assert not Path("nc_workspace").exists()
 

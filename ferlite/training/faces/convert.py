@@ -19,7 +19,7 @@ _TRACED_SIDE = 2 * STEP  # any multiple: convolutions know no size
 # Parity is judged in cells of at least this score; others are no faces.
 JUDGED_SCORE = 0.05
 SCORE_PARITY, SIDE_PARITY_PX = 1e-4, 0.05
-MANTISSA_BITS = 16  # of the weights; 13 miss that parity, 14 keep it barely
+MANTISSA_BITS = 18  # of the weights; 16 come near that parity
 
 Maps = list[NDArray[np.float32]]
 

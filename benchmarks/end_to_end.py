@@ -3,7 +3,8 @@
 FER+ validation faces, enlarged 4x, lie at random places in 384x384 parts of photographs that no
 network was trained on (`pasted_faces.py`). Each detector searches them at its own threshold and
 size, the box is cropped as the emotion bundle says, the emotion network answers. A face counts as
-found when a box overlaps its picture's frame by IoU 0.4; one that is missed counts as wrong.
+found when a box's centre lies in the middle half of its picture, across and down, and the box's
+longer side is a third to one and a half of the picture's; one that is missed counts as wrong.
 
     python benchmarks/end_to_end.py --data FER --photographs FACES --detector haar yunet.onnx \
         ferlite-face [--geometry bundle fit] [--n 400]

@@ -28,9 +28,11 @@ CANVAS = 384  # pixels of a scene's side
 ENLARGE = 4
 PLACES = 20  # tried in one photograph before another is taken
 BATCH = 8
-# A face is found when a box and its picture's frame overlap by this: boxes of heads fill a frame,
-# boxes of faces from brow to chin about half of it, and what is found elsewhere overlaps by less.
-FOUND_IOU = 0.4
+# A face is found when a box's centre lies within this share of the picture's side from the middle
+# of the picture, and its longer side is in this range of that side. Overlap would not do: a face
+# that is small in its picture, as some are, overlaps the frame by less than half of it.
+OFF_CENTRE = 0.25
+SIDES = (1 / 3, 3 / 2)
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -150,11 +152,10 @@ def search(detector: Detector, scenes: Scenes) -> Iterator[tuple[Scene, Detectio
 
 def _the_face(found: Detections, square: Floats) -> Detections | None:
     """The surest detection that lies where the face was set."""
-    low = np.maximum(found.boxes[:, :2], square[:2])
-    high = np.minimum(found.boxes[:, :2] + found.boxes[:, 2:], square[:2] + square[2:])
-    common = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(found.boxes[:, 2:], axis=1)
-    hits = np.flatnonzero(common >= FOUND_IOU * (areas + np.prod(square[2:]) - common))
+    off = found.boxes[:, :2] + found.boxes[:, 2:] / 2 - square[:2] - square[2:] / 2
+    sides = found.boxes[:, 2:].max(axis=1) / square[2]
+    near = np.abs(off).max(axis=1) <= OFF_CENTRE * square[2]
+    hits = np.flatnonzero(near & (sides >= SIDES[0]) & (sides <= SIDES[1]))
     if not len(hits):
         return None
     i = int(hits[0])  # best score first

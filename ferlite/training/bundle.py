@@ -47,7 +47,7 @@ def training_facts(folder: Path, criterion: str) -> dict[str, Any]:
         return dict(bundle.get("training", {}))
     run = read_run(folder)
     facts: dict[str, Any] = {
-        key: run[key] for key in ("options", "train", "valid", "backend") if key in run
+        key: run[key] for key in ("options", "init", "train", "valid", "backend") if run.get(key)
     }
     history = read_history(folder)
     # A criterion that is not computed in every epoch is nan in the others.

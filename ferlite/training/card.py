@@ -7,7 +7,7 @@ from typing import Any
 WEAK_RECALL = 0.6
 FEW = 100
 # Of `ferlite train`, that a card states even where they are defaults.
-_SETTINGS = ("epochs", "batch", "seed", "learning_rate", "weight_decay", "precision")
+_SETTINGS = ("epochs", "batch", "size", "seed", "learning_rate", "weight_decay", "precision")
 
 _USES = """## Intended use
 
@@ -173,7 +173,8 @@ def model_card(facts: dict[str, Any]) -> str:
 
 def _commands(facts: dict[str, Any]) -> list[str]:
     """The command lines that make such a bundle; settings that no option sets are the recipe's."""
-    options = facts.get("training", {}).get("options", {})
+    run = facts.get("training", {})
+    options = run.get("options", {})
     if not options:
         return []
     face = facts["task"] == "face"
@@ -182,6 +183,8 @@ def _commands(facts: dict[str, Any]) -> list[str]:
     )
     if options.get("teacher"):
         settings += f" --teacher {options['teacher'].split()[0]}"
+    if run.get("init"):
+        settings += f" --init {run['init'].split()[0]}"
     data = "FACES" if face else "FER"
     train = f"ferlite train --data {data} --out RUN{' --task face' if face else ''}{settings}"
     return [

@@ -56,7 +56,8 @@ BAD = ["broken.jpg", "empty.jpg", "gone.jpg", "text.png"]
 
 
 def test_a_folder_of_good_and_bad_pictures(mixed: Path, tiny: Path, tmp_path: Path) -> None:
-    done = ferlite_command("detect", mixed, "--model", tiny, "-o", "out", cwd=tmp_path)
+    command = ("detect", mixed, "--model", tiny, "-o", "out", "--min-face", "40")
+    done = ferlite_command(*command, cwd=tmp_path)
     assert done.returncode == 1
     records = {Path(r["source"]).name: r for r in records_of(tmp_path / "out")}
     assert sorted(records) == sorted(path.name for path in mixed.iterdir())

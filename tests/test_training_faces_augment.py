@@ -36,6 +36,7 @@ PLAIN = FaceAugmentation(
     noise_probability=0,
     compress_probability=0,
     occlude_probability=0,
+    distract_probability=0,
     face_min=50,
     face_max_share=0.9,
 )

@@ -215,15 +215,17 @@ def test_memory_does_not_grow_with_the_frames(name: str, tmp_path: Path) -> None
     tracemalloc.start()
     try:
         write(0, count)
-        before = traced()
-        write(count, 3 * count)
-        after = traced()
+        sizes = [traced()]
+        for part in (1, 3):
+            write(part * count, (part + 2) * count)
+            sizes.append(traced())
     finally:
         tracemalloc.stop()
         sink.finish()
         nothing.close()
     # The images of one name each remember that it is taken; 2 * 300 of them, 200 bytes each.
-    assert after - before < (200_000 if name == "images" else 20_000)
+    # What grows with the frames grows each time; a table of coverage's grows once in a while.
+    assert min(np.diff(sizes)) < (200_000 if name == "images" else 20_000)
 
 
 UNWRITABLE = """

@@ -45,7 +45,7 @@ from ferlite.training.augment import Augmentation
 from ferlite.training.bundle import read_facts, write_bundle
 from ferlite.training.data import EmotionData
 
-FACES = 4000
+FACES = 12000
 REPEATED = 500  # of them are searched in a second scene too
 SCALES = (0.85, 0.9, 0.95, 1.05, 1.1, 1.15)  # times the median
 SHIFTS = (-0.06, -0.03, 0.03, 0.06)  # added to the median dy

@@ -15,7 +15,8 @@ import ferlite
 
 # The ferlite that is imported here, installed or not, is the one that the processes run.
 PACKAGE = str(Path(ferlite.__file__).parent.parent)
-FERLITE = (sys.executable, "-m", "ferlite")
+# -P: not the one in the working folder, which `-m` would look at first.
+FERLITE = (sys.executable, "-P", "-m", "ferlite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,13 @@ def run(
     return Ended(
         process.returncode, wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
     )
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a running process so far, all its threads, in user and system mode."""
+    # The second field, its name in brackets, may hold spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def goal(what: str, value: float, limit: float, unit: str, *, at_least: bool = False) -> None:

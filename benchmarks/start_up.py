@@ -4,9 +4,9 @@
 
 - `ferlite --help`
 - `import ferlite`: `python -c "import ferlite"` less `python -c pass`, of the same round
-- the first result: `ferlite detect PICTURE --save jsonl` into a fresh folder, with a warm user cache
-  and with an empty one (XDG_CACHE_HOME), as on the day of the installation: there ferlite measures
-  which of its networks is faster.
+- the first result: `ferlite detect PICTURE --save jsonl` into a fresh folder, with a warm user
+  cache and with an empty one (XDG_CACHE_HOME), as on the day of the installation: there ferlite
+  measures which of its networks is faster.
 
 All in turns, round by round; one round before them is not counted, so that the files read are in
 the system's cache and the user cache is warm. `ferlite` is started as `python -m ferlite`, with
@@ -50,8 +50,8 @@ def first_result(picture: str, env: dict[str, str]) -> float:
 
 def one_round(picture: str, warm: str) -> dict[str, float]:
     env = environment(XDG_CACHE_HOME=warm)
-    empty = timed([sys.executable, "-c", "pass"], env)
-    whole = timed([sys.executable, "-c", "import ferlite"], env)
+    empty = timed([sys.executable, "-P", "-c", "pass"], env)
+    whole = timed([sys.executable, "-P", "-c", "import ferlite"], env)
     result = {
         "python alone": empty,
         "import": whole - empty,

@@ -1,35 +1,37 @@
-"""fp32 or INT8: whichever network of a bundle is faster on this machine, if the two agree.
+"""fp32 or INT8, on the CPU provider or OpenVINO: the fastest way here to run a bundle's network.
 
 INT8 wins where the processor has integer dot products and loses on many others, where its sums may
-also saturate: x86 without VNNI adds pairs of products in 16 bits. So both are run and compared:
-once for a model, runtime, processor, provider and thread count, then remembered in the user's
-cache folder.
+also saturate: x86 without VNNI adds pairs of products in 16 bits. OpenVINO is sometimes faster and
+sometimes not. So all that work are run and compared: once for a model, runtime, processor and
+thread count, then remembered in the user's cache folder. Where there is but one way, nothing is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
-import os
-import platform
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from ferlite import session
+from ferlite import cache, session
 from ferlite.arguments import number
 from ferlite.bundles import Bundle
-from ferlite.errors import ModelError, UsageError
+from ferlite.errors import FerliteError, ModelError, ProviderError, UsageError
 from ferlite.session import Session
 
 PRECISIONS = ("auto", "fp32", "int8")
-MEASURE_S = 0.15
-# The fp32 network is the more exact one; INT8 must be worth it.
+PROVIDERS = ("auto", *session.PROVIDERS)
+# For each way to run it.
+MEASURE_S = 0.075
+# A faster way must be worth it: fp32 is the more exact, and OpenVINO takes 20 times as long to
+# open.
 WORTH = 0.95
 # How far any probability may be off. Where the processor has VNNI, the two networks of the packaged
 # emotion model differ by at most 0.06.
@@ -37,26 +39,48 @@ AGREE = 0.2
 # Old entries (models since replaced) are dropped beyond this many.
 MAX_ENTRIES = 64
 
+_log = logging.getLogger("ferlite")
+_told: set[str] = set()
+
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """precision: "fp32" or "int8"; fp32_ms, int8_ms: milliseconds that one run of each took.
+class Way:
+    """One way to run a network. provider: "cpu" or "openvino". precision: "fp32" or "int8"."""
 
-    difference: the most by which a probability differed between the two.
+    provider: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.precision} on {self.provider}"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """ms: milliseconds that one run took.
+
+    difference: the most by which a probability was off from fp32 on the CPU provider.
     """
 
-    precision: str
-    fp32_ms: float
-    int8_ms: float
+    way: Way
+    ms: float
     difference: float
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """way: the one taken. measured: all that were, in the order of preference at equal speed."""
+
+    way: Way
+    measured: tuple[Measured, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
-    """What two networks are put to.
+    """What networks are put to.
 
     timed: an input as large as in use.
-    difference: of the answers of two networks, fp32 first: by how much a probability differs.
+    difference: of the answers of two networks, the exact one first: by how much a probability
+        differs.
     """
 
     timed: NDArray[Any]
@@ -87,134 +111,161 @@ def open_network(
 ) -> Network:
     """Open one of a bundle's networks.
 
-    provider, threads: as for `session.create`. precision: one of `PRECISIONS`.
+    provider: "cpu"; "openvino", an error where it does not work; "auto" for the faster.
+    threads: as for `session.create`. precision: one of `PRECISIONS`, "auto" for the faster.
     check: raises ModelError unless the network does what the bundle says; called on each opened.
     trial: made when there is something to measure.
     Raises UsageError, ModelError, ProviderError.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+    if provider not in PROVIDERS:
+        raise UsageError(f"unknown provider {provider!r}; use one of {', '.join(PROVIDERS)}")
     files = bundle.precisions
+    if precision not in ("auto", *files):
+        raise ModelError(f"{bundle.path}: has no {precision} network, only {', '.join(files)}")
 
-    def opened(kind: str) -> Session:
-        name = files[kind]
+    def opened(way: Way) -> Session:
+        name = files[way.precision]
         made = session.create(
             bundle.load(name),
-            provider=provider,
+            provider=way.provider,
             threads=threads,
             name=str(bundle.path / name if bundle.path.is_dir() else bundle.path),
+            digest=bundle.files[name] if way.precision == "int8" else "",
         )
         check(made)
         return made
 
-    choice = None
-    if precision == "auto":
-        precision = next(iter(files))
-        if len(files) > 1:
-            fp32 = opened("fp32")
-            choice = choose(bundle, fp32, lambda: opened("int8"), threads, trial)
-            precision = choice.precision
-            if precision == "fp32":
-                return Network(fp32, precision, files[precision], choice)
-    elif precision not in files:
-        raise ModelError(f"{bundle.path}: has no {precision} network, only {', '.join(files)}")
-    return Network(opened(precision), precision, files[precision], choice)
+    def network(made: Session, kind: str, choice: Choice | None) -> Network:
+        return Network(made, kind, files[kind], choice)
+
+    # fp32 first, however the description lists them.
+    kinds = sorted(files) if precision == "auto" else [precision]
+    providers = session.installed() if provider == "auto" else {provider: ""}
+    ways = [Way(one, kind) for kind in kinds for one in providers]
+    if len(ways) == 1:
+        return network(opened(ways[0]), ways[0].precision, None)
+    key = _key(bundle, threads, ways)
+    choice = _read().get(key)
+    if choice is not None and choice.way in ways:
+        # A provider that worked may be gone; one asked for by name is tried again, and says why.
+        with contextlib.suppress(ProviderError):
+            return network(opened(choice.way), choice.way.precision, choice)
+    made, choice = choose(ways, opened, trial(), Way("cpu", min(files)), provider == "auto")
+    _write(_read() | {key: choice})
+    return network(made, choice.way.precision, choice)
 
 
 def choose(
-    bundle: Bundle,
-    fp32: Session,
-    open_int8: Callable[[], Session],
-    threads: int,
-    trial: Callable[[], Trial],
-) -> Choice:
-    """What `measure` says of a bundle's two networks, unless that is remembered."""
-    key = _key(bundle, fp32.provider, threads)
-    found = _read().get(key)
-    if found is None:
-        found = measure(trial(), fp32, open_int8())
-        _write(_read() | {key: found})
-    return found
+    ways: Iterable[Way],
+    opened: Callable[[Way], Session],
+    trial: Trial,
+    exact: Way,
+    lenient: bool,
+) -> tuple[Session, Choice]:
+    """The fastest of the ways that agree with the exact one, by the best time of each, in turns.
 
-
-def measure(trial: Trial, fp32: Session, int8: Session) -> Choice:
-    """The faster by the best time of each, run in turns for `MEASURE_S`; fp32 unless they agree."""
-    difference = round(trial.difference(fp32, int8), 4)
-    times: tuple[list[float], list[float]] = ([], [])
-    end = time.perf_counter() + MEASURE_S
-    while time.perf_counter() < end or len(times[1]) < 3:
-        for one, spent in zip((fp32, int8), times, strict=True):
-            spent.append(_time(one, trial.timed))
-    fast = [round(min(spent) * 1e3, 4) for spent in times]
-    better = fast[1] < WORTH * fast[0] and difference <= AGREE
-    return Choice("int8" if better else "fp32", fast[0], fast[1], difference)
+    The first way where none agrees. lenient: go without providers that cannot take the network.
+    """
+    reference = opened(exact)
+    networks: dict[Way, tuple[Session, float]] = {}
+    for way in ways:
+        try:
+            made = reference if way == exact else opened(way)
+            difference = 0.0 if made is reference else trial.difference(reference, made)
+        except FerliteError as error:
+            if way.provider == "cpu" or not lenient:
+                raise
+            if str(error) not in _told:
+                _told.add(str(error))
+                _log.warning("%s; going without provider %s", error, way.provider)
+            continue
+        networks[way] = made, difference
+    times = _times([made for made, _ in networks.values()], trial.timed)
+    measured = [
+        Measured(way, round(spent * 1e3, 4), round(difference, 4))
+        for (way, (_, difference)), spent in zip(networks.items(), times, strict=True)
+    ]
+    best = measured[0]
+    for one in measured[1:]:
+        if one.difference <= AGREE and one.ms < WORTH * best.ms:
+            best = one
+    return networks[best.way][0], Choice(best.way, tuple(measured))
 
 
 def cache_file() -> Path:
     """Where choices are remembered: $XDG_CACHE_HOME/ferlite/choice.json."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "ferlite" / "choice.json"
+    return cache.folder() / "choice.json"
 
 
-def _time(network: Session, batch: NDArray[Any]) -> float:
-    start = time.perf_counter()
-    network.run(batch)
-    return time.perf_counter() - start
+def _times(networks: list[Session], batch: NDArray[Any]) -> list[float]:
+    """Seconds of one run of each, the best of what fits into the time."""
+    times: list[list[float]] = [[] for _ in networks]
+    end = time.perf_counter() + MEASURE_S * len(networks)
+    while time.perf_counter() < end or len(times[0]) < 3:
+        for one, spent in zip(networks, times, strict=True):
+            start = time.perf_counter()
+            one.run(batch)
+            spent.append(time.perf_counter() - start)
+    return [min(spent) for spent in times]
 
 
-def _key(bundle: Bundle, provider: str, threads: int) -> str:
-    import onnxruntime
-
-    sums = [bundle.files[name][:16] for _, name in sorted(bundle.precisions.items())]
-    parts = [*sums, onnxruntime.__version__, processor(), provider, f"threads={threads}"]
+def _key(bundle: Bundle, threads: int, ways: Iterable[Way]) -> str:
+    versions = [" ".join(one) for one in session.installed().items()]
+    parts = [
+        *(bundle.files[name][:16] for _, name in sorted(bundle.precisions.items())),
+        *versions,
+        cache.processor(),
+        f"threads={threads}",
+        ", ".join(map(str, ways)),
+    ]
     return "|".join(parts)
 
 
-def processor() -> str:
-    """The processor's model as Linux names it; aarch64 has only part numbers, which do."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    wanted = ("model name", "CPU implementer", "CPU part", "Model")
-    facts = {line for line in lines if line.split("\t")[0].strip() in wanted}
-    return (
-        platform.machine() + " " + " ".join(sorted(line.split(":")[-1].strip() for line in facts))
-    )
-
-
 def _read() -> dict[str, Choice]:
-    """What is remembered; nothing when the file is missing, damaged or of another version."""
+    """What is remembered, without entries that are damaged or of another version."""
     try:
         content = json.loads(cache_file().read_text(encoding="utf-8"))
-        return {key: _choice(**value) for key, value in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return {}
+    found = {}
+    for key, entry in content.items() if isinstance(content, dict) else ():
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            found[key] = _choice(entry)
+    return found
 
 
-def _choice(precision: str, **numbers: float) -> Choice:
-    """A Choice of what the cache holds, which anything may have written."""
-    if precision not in ("fp32", "int8"):
-        raise ValueError(precision)
-    return Choice(
-        precision,
-        **{name: number(name, value, 0, math.inf, "") for name, value in numbers.items()},
+def _choice(entry: Any) -> Choice:
+    """Of what the cache holds, which anything may have written."""
+    measured = tuple(
+        Measured(
+            _way(one["way"]),
+            **{name: number(name, one[name], 0, math.inf, "") for name in ("ms", "difference")},
+        )
+        for one in entry["measured"]
     )
+    way = _way(entry["way"])
+    if way not in [one.way for one in measured]:
+        raise ValueError(f"{way} was not measured")
+    return Choice(way, measured)
+
+
+def _way(entry: Any) -> Way:
+    way = Way(entry["provider"], entry["precision"])
+    if way.provider not in session.PROVIDERS or way.precision not in PRECISIONS[1:]:
+        raise ValueError(f"{way} is unknown")
+    return way
 
 
 def _write(choices: dict[str, Choice]) -> None:
     kept = dict(list(choices.items())[-MAX_ENTRIES:])
     text = json.dumps({key: asdict(value) for key, value in kept.items()}, indent=1)
-    path = cache_file()
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed into place, so that a reader never sees half a file.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except OSError:
-        # A cache that cannot be written costs a measurement at each start, nothing else.
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+    # A cache that cannot be written costs a measurement at each start, nothing else.
+    with contextlib.suppress(OSError):
+        temporary = cache.temporary(cache_file())
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(cache_file())
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -6,17 +6,17 @@ idle: on a small computer the cores belong to the decoder and the detector betwe
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import os
 import threading
 from collections.abc import Iterable
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferlite import arguments
+from ferlite import arguments, graphs
 from ferlite.errors import ModelError, ProviderError, UsageError
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     import onnxruntime
     from numpy.typing import NDArray
 
-PROVIDERS = ("auto", "cpu", "openvino")
+PROVIDERS = ("cpu", "openvino")
 
 _CPU = "CPUExecutionProvider"
 _OPENVINO = "OpenVINOExecutionProvider"
-_REMEDY = "pip install onnxruntime-ep-openvino (x86-64 with an Intel processor), or provider 'cpu'"
+_PLUGIN = "onnxruntime-ep-openvino"
+_REMEDY = f"pip install {_PLUGIN} (x86-64 with an Intel processor), or provider 'cpu'"
 # OpenVINO computes in bfloat16 where the processor can, and results drift.
 _OPENVINO_CONFIG = json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": "f32"}})
 # y = -x of one number, opset 17; tests/tiny_model.py `negation` writes these bytes.
@@ -37,8 +38,6 @@ _PROBE = bytes.fromhex(
     "79120a0a08080112040a02080142040a001011"
 )
 
-_log = logging.getLogger("ferlite")
-_told: set[str] = set()
 _registered: set[str] = set()
 _plugin_lock = threading.Lock()
 
@@ -82,14 +81,20 @@ class Session:
 
 
 def create(
-    model: str | Path | bytes, *, provider: str = "auto", threads: int = 0, name: str = ""
+    model: str | Path | bytes,
+    *,
+    provider: str = "cpu",
+    threads: int = 0,
+    name: str = "",
+    digest: str = "",
 ) -> Session:
     """Load a network.
 
     model: a path, or the bytes of an ONNX file (then `name` stands for it in messages).
-    provider: "cpu"; "openvino", an error where it does not work; "auto", OpenVINO where it is
-        installed and works, else the CPU.
+    provider: "cpu", or "openvino", an error where it does not work.
     threads: for one run, at most 256; 0 for `default_threads()`.
+    digest: SHA-256 of the model, to keep it optimised on disk for the next time where that pays
+        (see `ferlite.graphs`); empty not to.
     Raises ModelError, ProviderError, UsageError.
     """
     if provider not in PROVIDERS:
@@ -104,14 +109,19 @@ def create(
     threads = threads or default_threads()
     if provider == "openvino":
         return _create_openvino(data, threads, name)
-    if provider == "auto" and _openvino_package() is not None:
-        try:
-            return _create_openvino(data, threads, name)
-        except ProviderError as error:
-            if str(error) not in _told:
-                _told.add(str(error))
-                _log.warning("%s; running on the CPU provider", error)
-    return Session(_build(data, _options(threads), [_CPU], name), name, "cpu")
+    return Session(_create_cpu(data, threads, name, digest), name, "cpu")
+
+
+def installed() -> dict[str, str]:
+    """Version of each provider that is installed, best known first; it may still not work."""
+    import onnxruntime
+
+    found = {"cpu": onnxruntime.__version__}
+    if package := _openvino_package():
+        found["openvino"] = (
+            metadata.version(_PLUGIN) if package == "plugin" else onnxruntime.__version__
+        )
+    return found
 
 
 def default_threads() -> int:
@@ -129,7 +139,7 @@ def providers() -> list[tuple[str, bool, str]]:
     import numpy as np
 
     found = []
-    for name in ("cpu", "openvino"):
+    for name in PROVIDERS:
         try:
             answer = create(_PROBE, provider=name, threads=1).run(np.ones(1, np.float32))
             works = answer[0].tolist() == [-1.0]
@@ -162,6 +172,34 @@ def _build(
         return onnxruntime.InferenceSession(data, options, providers=wanted)
     except Exception as error:
         raise ModelError(f"{name}: not a usable ONNX model: {_line(error)}") from error
+
+
+def _create_cpu(data: bytes, threads: int, name: str, digest: str) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = _options(threads)
+    file = None
+    if digest:
+        if (optimised := graphs.load(digest)) is not None:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            # Where this runtime cannot take it after all, it is made anew.
+            with contextlib.suppress(ModelError):
+                return _build(optimised, options, [_CPU], name)
+            options = _options(threads)
+        file = graphs.begin(digest, len(data))
+    if file is None:
+        return _build(data, options, [_CPU], name)
+    try:
+        options.optimized_model_filepath = str(file)
+        built = _build(data, options, [_CPU], name)
+        graphs.keep(digest, file)
+        return built
+    except ModelError:
+        # The disk may be full.
+        return _build(data, _options(threads), [_CPU], name)
+    finally:
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def _openvino_package() -> str | None:

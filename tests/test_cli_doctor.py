@@ -12,8 +12,9 @@ import cv2
 import pytest
 import tiny_face
 from click.testing import CliRunner
+from command import ferlite_command
 
-from ferlite import bundles, session
+from ferlite import _core, bundles, crops, precision, session
 from ferlite.cli import checks, main
 from ferlite.faces import DEFAULT_DETECTOR
 from ferlite.sources import camera
@@ -56,9 +57,9 @@ def test_all_is_well_here(quiet_home: Path) -> None:
         "c++ kernels",
         "provider cpu",
         "model tiny",
-        "precision tiny",
+        "network tiny",
         "model face",
-        "precision face",
+        "network face",
         "detector ferlite-face",
         "detector haar",
         "h264 encoder",
@@ -70,7 +71,10 @@ def test_all_is_well_here(quiet_home: Path) -> None:
     assert found["opencv-python-headless"]["detail"].startswith(cv2.__version__.rsplit(".", 1)[0])
     assert "libavcodec" in found["av"]["detail"]
     for model in ("tiny", "face"):
-        assert "fp32" in found[f"precision {model}"]["detail"]
+        assert "fp32 on cpu" in found[f"network {model}"]["detail"]
+    kernels = found["c++ kernels"]["detail"]
+    assert kernels.startswith(crops.instruction_set())
+    assert all(name in kernels for name in _core.instruction_sets())
     assert found[f"detector {DEFAULT_DETECTOR}"]["detail"].endswith("(default)")
     assert "ferlite models add" in found["detector yunet"]["remedy"]
     assert found["threads"]["detail"].startswith(str(session.default_threads()))
@@ -149,7 +153,31 @@ def test_an_int8_network_that_answers_otherwise(quiet_home: Path) -> None:
     tiny_face.write_bundle(quiet_home / "models" / "face", name="ferlite-face", int8=wrong)
     status, found = doctor()
     assert status == 0
-    assert "fp32 (here int8 answers otherwise" in found["precision face"]["detail"]
+    detail = found["network face"]["detail"]
+    assert detail.startswith("fp32 on cpu, ") and "int8 on cpu" in detail
+    assert "but answers otherwise, a probability differs by" in detail
+
+
+def test_the_reason_of_a_choice() -> None:
+    ways = [precision.Way(*one) for one in (("cpu", "fp32"), ("openvino", "int8"), ("cpu", "int8"))]
+    measured = [
+        precision.Measured(way, ms, difference)
+        for way, ms, difference in zip(ways, (3.14159, 2.0, 1.0), (0.0, 0.05, 0.3), strict=True)
+    ]
+    assert checks._reason(precision.Choice(ways[1], tuple(measured))) == (
+        "2 ms a run; fp32 on cpu 3.14;"
+        " int8 on cpu 1 but answers otherwise, a probability differs by 0.3"
+    )
+
+
+def test_an_instruction_set_that_is_not_there(
+    quiet_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FERLITE_FORCE_ISA", "avx9")
+    done = ferlite_command("doctor", "--json", cwd=quiet_home)
+    (kernels,) = [one for one in json.loads(done.stdout) if one["name"] == "c++ kernels"]
+    assert (kernels["state"], kernels["remedy"]) == ("broken", "unset FERLITE_FORCE_ISA")
+    assert "avx9" in kernels["detail"]
 
 
 def test_a_detector_that_is_damaged(quiet_home: Path) -> None:

@@ -194,11 +194,42 @@ def test_analyzer_says_what_ran(pictures: list[Image]) -> None:
             assert a.box == b.box
             for label, probability in a.emotions.items():
                 assert b.emotions[label] == pytest.approx(probability, abs=1e-4)
-    assert openvino.description()["provider"] == "openvino"
+    about = openvino.description()
+    assert about["provider"] == about["models"][0]["provider"] == "openvino"
+    assert about["versions"]["onnxruntime"] == onnxruntime.__version__
 
 
-def test_auto_takes_it() -> None:
-    assert EmotionClassifier(bundles.find("emotion"), precision="fp32").provider == "openvino"
+def test_auto_takes_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both providers with both precisions are measured, and what is faster by far is taken."""
+    monkeypatch.setattr(precision, "MEASURE_S", 0.1)
+    for opened in (EmotionClassifier(bundles.find("emotion")), open_detector("face")):
+        assert isinstance(opened, EmotionClassifier | AnchorFreeDetector)
+        choice = opened.choice
+        assert choice is not None
+        assert choice.way == precision.Way(opened.provider, opened.precision)
+        found = {str(one.way): one for one in choice.measured}
+        assert set(found) == {
+            f"{kind} on {one}" for kind in ("fp32", "int8") for one in ("cpu", "openvino")
+        }
+        assert found["fp32 on openvino"].difference <= 1e-3
+        assert found["int8 on openvino"].difference <= precision.AGREE
+        taken = found[str(choice.way)]
+        for one in choice.measured:
+            assert one.difference > precision.AGREE or precision.WORTH * taken.ms <= one.ms
+
+
+def test_a_start_that_remembers_opens_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = EmotionClassifier(bundles.find("emotion"))
+    opened = []
+    create = session.create
+
+    def noted(*arguments: Any, **options: Any) -> session.Session:
+        opened.append(options["provider"])
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(session, "create", noted)
+    assert EmotionClassifier(bundles.find("emotion")).choice == first.choice
+    assert opened == [first.provider]
 
 
 def test_command_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def test_options_in_force() -> None:
     assert options.intra_op_num_threads == 3
     assert options.inter_op_num_threads == 1
     assert options.log_severity_level == 4
+    assert options.optimized_model_filepath == ""
     for kind in ("intra", "inter"):
         assert options.get_session_config_entry(f"session.{kind}_op.allow_spinning") == "0"
     default = session.create(NETWORK, provider="cpu").options
@@ -70,7 +72,7 @@ def test_errors_are_raised_and_nothing_is_printed(capfd: pytest.CaptureFixture[s
 
 
 def test_wrong_arguments() -> None:
-    with pytest.raises(UsageError, match="unknown provider 'cuda'; use one of auto, cpu, openvino"):
+    with pytest.raises(UsageError, match="unknown provider 'cuda'; use one of cpu, openvino"):
         session.create(NETWORK, provider="cuda")
     with pytest.raises(UsageError, match="threads is -1"):
         session.create(NETWORK, threads=-1)
@@ -124,20 +126,25 @@ def test_openvino_by_name_works_or_says_what_to_install() -> None:
             session.create(NETWORK, provider="openvino")
 
 
-def test_auto_falls_back_and_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    # As if the plugin's package were there but could not be imported.
+def test_a_plugin_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if its package were there but could not be imported.
     monkeypatch.setattr(session, "_openvino_package", lambda: "plugin")
-    monkeypatch.setattr(session, "_told", set())
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime_ep_openvino", None)
-    for _ in range(3):
-        assert session.create(NETWORK, provider="auto").provider == "cpu"
-    assert caplog.text.count("running on the CPU provider") == 1
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
     with pytest.raises(
         ProviderError, match=r"openvino cannot be loaded.*pip install onnxruntime-ep-openvino "
     ):
         session.create(NETWORK, provider="openvino")
+
+
+def test_installed_providers_have_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    assert session.installed()["cpu"] == onnxruntime.__version__
+    monkeypatch.setattr(session, "_openvino_package", lambda: None)
+    assert list(session.installed()) == ["cpu"]
+    monkeypatch.setattr(session, "_openvino_package", lambda: "plugin")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"3 of {name}")
+    assert session.installed()["openvino"] == "3 of onnxruntime-ep-openvino"
 
 
 def test_two_inputs_are_refused() -> None:

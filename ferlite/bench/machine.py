@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ferlite.precision import processor
+from ferlite.cache import processor
 
 POWERCAP = Path("/sys/class/powercap")
 

@@ -153,17 +153,24 @@ def _kernels() -> Iterator[Check]:
     """Crops a known face-sized square with the C++ core."""
     import numpy as np
 
-    from ferlite import crops
+    from ferlite import _core, crops
 
+    try:
+        used = crops.instruction_set()
+    except FerliteError as error:
+        yield Check("c++ kernels", "broken", str(error), "unset FERLITE_FORCE_ISA")
+        return
     ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
     boxes = np.array([[16, 16, 32, 32]], np.float32)
     crop = crops.crop_faces(ramp, boxes, size=(16, 16), color="gray", image_color="gray")
     # Area average of columns 16 and 17, 18 and 19, ...
     exact = np.allclose(crop[0, 0, :, 0], np.arange(16.5, 48, 2))
+    others = ", ".join(name for name in _core.instruction_sets() if name != used)
+    detail = used + (f" (this machine also runs {others})" if others else "")
     yield Check(
         "c++ kernels",
         "ok" if exact else "broken",
-        f"portable build for {platform.machine()}" + ("" if exact else ", but its crops are wrong"),
+        detail if exact else f"{detail}, but the crops are wrong",
         "" if exact else _REINSTALL,
     )
 
@@ -194,39 +201,41 @@ def _models() -> Iterator[Check]:
         try:
             bundle = bundles.find(model)
             bundle.verify()
-            choice, precision = _opened(bundle)
+            network = _network(bundle)
         except FerliteError as error:
             problem, _, advice = str(error).partition("; ")
             yield Check(name, "broken", problem, advice or "install the model again")
             continue
         yield Check(name, "ok", f"{bundle.version}, {len(bundle.files)} files verified")
-        if precision:
-            yield Check(f"precision {model}", "ok", f"{precision} ({_reason(choice)})")
+        if network:
+            yield Check(f"network {model}", "ok", network)
 
 
-def _opened(bundle: Bundle) -> tuple[Choice | None, str]:
-    """How the precision of a model was chosen and which it is, by opening it as a run does."""
+def _network(bundle: Bundle) -> str:
+    """Which network of a model runs on which provider, and why; found out by opening it as a run
+    does. Empty where OpenCV runs it.
+    """
     from ferlite.emotion import EmotionClassifier
     from ferlite.faces import open_detector
     from ferlite.faces.anchor_free import AnchorFreeDetector
 
-    if bundle.task == "emotion":
-        classifier = EmotionClassifier(bundle)
-        return classifier.choice, classifier.precision
-    detector = open_detector(bundle.path)
-    if isinstance(detector, AnchorFreeDetector):
-        return detector.choice, detector.precision
-    return None, ""
+    opened = EmotionClassifier(bundle) if bundle.task == "emotion" else open_detector(bundle.path)
+    if not isinstance(opened, EmotionClassifier | AnchorFreeDetector):
+        return ""
+    taken = f"{opened.precision} on {opened.provider}"
+    return f"{taken}, {_reason(opened.choice)}" if opened.choice else f"{taken}, the only way"
 
 
-def _reason(choice: Choice | None) -> str:
+def _reason(choice: Choice) -> str:
     from ferlite.precision import AGREE
 
-    if choice is None:
-        return "the only one"
-    if choice.difference > AGREE:
-        return f"here int8 answers otherwise: a probability differs by {choice.difference:g}"
-    return f"faster: a run takes {choice.fp32_ms:g} ms in fp32, {choice.int8_ms:g} in int8"
+    words = [f"{one.ms:.3g} ms a run" for one in choice.measured if one.way == choice.way]
+    for one in choice.measured:
+        if one.way != choice.way:
+            words.append(f"{one.way} {one.ms:.3g}")
+            if one.difference > AGREE:
+                words[-1] += f" but answers otherwise, a probability differs by {one.difference:g}"
+    return "; ".join(words)
 
 
 def _detectors() -> Iterator[Check]:

@@ -19,6 +19,7 @@ SMALLEST = 10  # pixels; the network was trained on faces from about this size
 THRESHOLD = 0.6
 NMS_IOU = 0.3
 TOP_K = 5000  # candidates before suppression; OpenCV's default
+SILENT = 0  # OpenCV's LOG_LEVEL_SILENT
 
 
 class YuNetDetector:
@@ -49,9 +50,10 @@ class YuNetDetector:
         self.models = (about,)
         data = np.frombuffer(content, np.uint8)
         # FaceDetectorYN takes any network at first and fails in the middle of a frame; OpenCV
-        # prints its reasons to stderr besides raising them.
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # prints its reasons to stderr besides raising them; 4.11 sets that in cv2 itself.
+        logging: Any = getattr(cv2.utils, "logging", cv2)
+        level = logging.getLogLevel()
+        logging.setLogLevel(SILENT)
         try:
             self._network: Any = cv2.FaceDetectorYN.create(
                 "onnx", data, np.zeros(0, np.uint8), (64, 64), threshold, NMS_IOU, TOP_K
@@ -61,7 +63,7 @@ class YuNetDetector:
             reason = str(error.err or error).split("\n")[0].strip()
             raise ModelError(f"{file}: not a YuNet face detector: {reason}") from None
         finally:
-            cv2.utils.logging.setLogLevel(level)
+            logging.setLogLevel(level)
         if rows is not None and rows.shape[1] != 15:
             raise ModelError(f"{file}: not a YuNet face detector: gives {rows.shape[1]} columns")
         # The input size is part of the network's state.

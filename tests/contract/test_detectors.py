@@ -240,6 +240,25 @@ def test_other_detectors_networks_are_refused(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.shared
+def test_opencv_that_keeps_its_log_level_in_cv2(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As 4.10 and 4.11 do, without cv2.utils.logging."""
+    import cv2
+
+    level = getattr(cv2.utils, "logging", cv2)
+    for name in ("getLogLevel", "setLogLevel"):
+        monkeypatch.setattr(cv2, name, getattr(level, name), raising=False)
+    monkeypatch.delattr(cv2.utils, "logging", raising=False)
+    before = cv2.getLogLevel()
+    assert open_detector(shared / "models" / "face_detection_yunet_2023mar.onnx").name == "yunet"
+    with pytest.raises(ModelError, match="not a YuNet face detector"):
+        open_detector(shared / "models" / "sepcnn_ferplus_173k.onnx")
+    assert cv2.getLogLevel() == before
+    assert capfd.readouterr() == ("", "")
+
+
 def test_opencv_without_cascades(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenCV 5 has no CascadeClassifier."""
     import cv2

@@ -163,7 +163,7 @@ def test_precision_by_name(tmp_path: Path) -> None:
 
 def test_auto_takes_the_faster(tmp_path: Path, portraits: Portraits) -> None:
     auto = classifier(tmp_path / "tiny", "auto")
-    assert auto.choice is not None and auto.choice.precision == auto.precision
+    assert auto.choice is not None and auto.choice.way.precision == auto.precision
     named = EmotionClassifier(auto.bundle, provider="cpu", precision=auto.precision)
     image = portraits["hopper"]
     np.testing.assert_array_equal(

@@ -215,7 +215,8 @@ def test_auto_takes_the_faster(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found["int8 on openvino"].difference <= precision.AGREE
         taken = found[str(choice.way)]
         for one in choice.measured:
-            assert one.difference > precision.AGREE or precision.WORTH * taken.ms <= one.ms
+            worth = precision.WORTH[one.way.provider]
+            assert one.difference > precision.AGREE or worth * taken.ms <= one.ms
 
 
 def test_a_start_that_remembers_opens_one_session(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -314,9 +314,9 @@ def test_precision(tmp_path: Path) -> None:
     by_name = opened(tmp_path / "a", write={"int8": good}, precision="int8")
     assert by_name.models[0]["file"] == "model.int8.onnx" and by_name.choice is None
     auto = opened(tmp_path / "a", write={"int8": good})
-    assert auto.choice.difference == 0 and auto.precision == auto.choice.precision
+    assert auto.choice.measured[1].difference == 0 and auto.precision == auto.choice.way.precision
     other = opened(tmp_path / "b", write={"int8": wrong})
-    assert other.precision == "fp32" and other.choice.difference > precision.AGREE
+    assert other.precision == "fp32" and other.choice.measured[1].difference > precision.AGREE
     with pytest.raises(ModelError, match="has no int8 network, only fp32"):
         opened(tmp_path / "c", precision="int8")
     with pytest.raises(UsageError, match="unknown precision 'fp16'"):

@@ -29,6 +29,19 @@ SPARSE = 4.0
 
 _IMPOSSIBLE = 1e6
 
+# One track: its number; when and where it was seen last; pixels a second; when its emotions were
+# smoothed last, NaN where they never were.
+_TRACK = np.dtype(
+    [
+        ("number", np.int64),
+        ("t", np.float64),
+        ("centre", np.float64, 2),
+        ("size", np.float64, 2),
+        ("speed", np.float64, 2),
+        ("smoothed_t", np.float64),
+    ]
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TrackOptions:
@@ -46,27 +59,6 @@ class TrackOptions:
             arguments.number(name, getattr(self, name), 0, sys.float_info.max, wanted)
 
 
-@dataclass(slots=True)
-class _Track:
-    number: int
-    t: float
-    centre: NDArray[np.float64]
-    size: NDArray[np.float64]
-    speed: NDArray[np.float64]
-    smoothed: NDArray[np.float32] | None = None
-    smoothed_t: float = 0.0
-
-    def predict(self, t: float) -> NDArray[np.float64]:
-        """Where its centre should be; the speed fades, so that a lost track does not fly off."""
-        return self.centre + self.speed * COAST_TIME_S * -math.expm1((self.t - t) / COAST_TIME_S)
-
-    def move(self, t: float, centre: NDArray[np.float64], size: NDArray[np.float64]) -> None:
-        if (dt := t - self.t) > 0:
-            measured = (centre - self.centre) / dt
-            self.speed += (measured - self.speed) * -math.expm1(-dt / SPEED_TIME_S)
-        self.t, self.centre, self.size = t, centre, size
-
-
 class Tracker:
     """Gives each face a number that stays; for one source, fed in order, from one thread.
 
@@ -78,7 +70,8 @@ class Tracker:
 
     def __init__(self, options: TrackOptions | None = None, *, first: int = 1) -> None:
         self.options = options or TrackOptions()
-        self._tracks: list[_Track] = []
+        self._tracks = np.zeros(0, _TRACK)
+        self._smoothed = np.zeros((0, 0), np.float32)
         self._next = first
         self._last = -math.inf
 
@@ -100,33 +93,24 @@ class Tracker:
         if not math.isfinite(t):
             raise UsageError(f"time of a frame is {t}; a finite number of seconds is needed")
         found = np.asarray(boxes, np.float64).reshape(-1, 4)
-        if t < self._last:
-            self._tracks.clear()
-        memory = self.options.memory_s
-        self._tracks = [
-            track
-            for track in self._tracks
-            if t - track.t <= (SPARSE * memory if track.t == self._last else memory)
-        ]
+        seen, memory = self._tracks["t"], self.options.memory_s
+        keep = t - seen <= np.where(seen == self._last, SPARSE * memory, memory)
+        self._keep(keep & (t >= self._last))
         self._last = t
         size = np.maximum(found[:, 2:], 1e-3)
         centre = found[:, :2] + size / 2
-        numbers = [0] * len(found)
-        cost = self._cost(t, centre, size)
-        if scores is not None and len(found):
-            cost -= 1e-3 * np.asarray(scores, np.float64)
-        for row, column in assign(cost):
-            if cost[row, column] < _IMPOSSIBLE / 2:
-                self._tracks[row].move(t, centre[column], size[column])
-                numbers[column] = self._tracks[row].number
-        for column, number in enumerate(numbers):
-            if not number:
-                numbers[column] = self._next
-                self._tracks.append(
-                    _Track(self._next, t, centre[column], size[column], np.zeros(2))
-                )
-                self._next += 1
-        return numbers
+        rows, columns, cost = self._pairs(t, centre, size)
+        if scores is not None:
+            cost -= 1e-3 * np.asarray(scores, np.float64)[columns]
+        rows, columns = match(rows, columns, cost)
+        self._move(rows, t, centre[columns], size[columns])
+        numbers = np.zeros(len(found), np.int64)
+        numbers[columns] = self._tracks["number"][rows]
+        new = np.flatnonzero(numbers == 0)
+        numbers[new] = self._next + np.arange(len(new))
+        self._next += len(new)
+        self._begin(numbers[new], t, centre[new], size[new])
+        return [int(number) for number in numbers]
 
     def smooth(
         self, t: float, numbers: Sequence[int], probabilities: NDArray[np.float32]
@@ -136,35 +120,125 @@ class Tracker:
         numbers: as `update` gave them at `t`. probabilities: float32 [n, labels] of this frame
         alone. A track's first frame is its own.
         """
-        tracks = {track.number: track for track in self._tracks}
         smoothed = np.array(probabilities, np.float32)
-        for row, number in enumerate(numbers):
-            track = tracks[number]
-            if track.smoothed is not None and self.options.smoothing_s > 0:
-                share = -math.expm1((track.smoothed_t - t) / self.options.smoothing_s)
-                mixed = track.smoothed + np.float32(share) * (smoothed[row] - track.smoothed)
-                smoothed[row] = mixed / mixed.sum()
-            track.smoothed, track.smoothed_t = smoothed[row].copy(), t
+        if self._smoothed.shape[1] != smoothed.shape[1]:
+            self._smoothed = np.zeros((len(self), smoothed.shape[1]), np.float32)
+            self._tracks["smoothed_t"] = np.nan
+        # Tracks are in the order of their numbers.
+        rows = np.searchsorted(self._tracks["number"], np.asarray(numbers, np.int64))
+        since = t - self._tracks["smoothed_t"][rows]
+        known = ~np.isnan(since) & (self.options.smoothing_s > 0)
+        if known.any():
+            share = -np.expm1(-since[known, None] / self.options.smoothing_s)
+            before = self._smoothed[rows[known]]
+            mixed = before + share.astype(np.float32) * (smoothed[known] - before)
+            smoothed[known] = mixed / mixed.sum(axis=1, keepdims=True)
+        self._smoothed[rows], self._tracks["smoothed_t"][rows] = smoothed, t
         return smoothed
 
-    def _cost(
+    def _keep(self, which: NDArray[np.bool_]) -> None:
+        self._tracks, self._smoothed = self._tracks[which], self._smoothed[which]
+
+    def _begin(
+        self,
+        numbers: NDArray[np.int64],
+        t: float,
+        centre: NDArray[np.float64],
+        size: NDArray[np.float64],
+    ) -> None:
+        new = np.zeros(len(numbers), _TRACK)
+        new["number"], new["t"], new["centre"], new["size"] = numbers, t, centre, size
+        new["smoothed_t"] = np.nan
+        rows = np.zeros((len(numbers), self._smoothed.shape[1]), np.float32)
+        self._tracks = np.concatenate([self._tracks, new])
+        self._smoothed = np.concatenate([self._smoothed, rows])
+
+    def _move(
+        self,
+        rows: NDArray[np.intp],
+        t: float,
+        centre: NDArray[np.float64],
+        size: NDArray[np.float64],
+    ) -> None:
+        """These tracks were seen there; their speed follows, except in no time."""
+        tracks = self._tracks[rows]
+        dt = (t - tracks["t"])[:, None]
+        measured = (centre - tracks["centre"]) / np.where(dt > 0, dt, 1.0)
+        tracks["speed"] += (measured - tracks["speed"]) * -np.expm1(-dt / SPEED_TIME_S)
+        tracks["t"], tracks["centre"], tracks["size"] = t, centre, size
+        self._tracks[rows] = tracks
+
+    def _pairs(
         self, t: float, centre: NDArray[np.float64], size: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """[tracks, boxes]: lack of overlap plus distance in box sizes, `_IMPOSSIBLE` if too far."""
-        if not self._tracks or not len(centre):
-            return np.zeros((len(self._tracks), len(centre)))
-        known = np.stack([track.predict(t) for track in self._tracks])[:, None]
-        extent = np.stack([track.size for track in self._tracks])[:, None]
-        low = np.maximum(known - extent / 2, centre - size / 2)
-        high = np.minimum(known + extent / 2, centre + size / 2)
-        shared = np.prod(np.maximum(high - low, 0), axis=-1)
-        areas = np.prod(extent, axis=-1), np.prod(size, axis=-1)
-        overlap = shared / (areas[0] + areas[1] - shared)
-        scale = np.sqrt(np.sqrt(areas[0] * areas[1]))
-        distance = np.linalg.norm(known - centre, axis=-1) / scale
-        growth = np.sqrt(np.maximum(areas[0] / areas[1], areas[1] / areas[0]))
-        possible = (distance < REACH) & (growth < GROWTH)
-        return np.where(possible, 1 - overlap + distance, _IMPOSSIBLE)
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Track and box of each pair that may belong together, and its cost: the lack of overlap
+        plus the distance in box sizes.
+        """
+        tracks = self._tracks
+        # Where they should be; the speed fades, so that a lost track does not fly off.
+        coast = COAST_TIME_S * -np.expm1((tracks["t"] - t) / COAST_TIME_S)
+        known, extent = tracks["centre"] + tracks["speed"] * coast[:, None], tracks["size"]
+        area, other = extent.prod(axis=1), size.prod(axis=1)
+        # Only boxes near enough from side to side: `scale` is at most so many times the track's.
+        reach = 1.001 * REACH * math.sqrt(GROWTH) * np.sqrt(area)
+        order = np.argsort(centre[:, 0])
+        x = centre[order, 0]
+        first = np.searchsorted(x, known[:, 0] - reach)
+        count = np.searchsorted(x, known[:, 0] + reach, "right") - first
+        rows = np.repeat(np.arange(len(tracks)), count)
+        columns = order[np.arange(len(rows)) + np.repeat(first - np.cumsum(count) + count, count)]
+
+        area, other = area[rows], other[columns]
+        scale = np.sqrt(np.sqrt(area * other))
+        distance = np.linalg.norm(known[rows] - centre[columns], axis=1) / scale
+        growth = np.sqrt(np.maximum(area / other, other / area))
+        near = np.flatnonzero((distance < REACH) & (growth < GROWTH))
+        rows, columns = rows[near], columns[near]
+        half, other_half = extent[rows] / 2, size[columns] / 2
+        low = np.maximum(known[rows] - half, centre[columns] - other_half)
+        high = np.minimum(known[rows] + half, centre[columns] + other_half)
+        shared = np.maximum(high - low, 0).prod(axis=1)
+        overlap = shared / (area[near] + other[near] - shared)
+        return rows, columns, 1 - overlap + distance[near]
+
+
+def match(
+    rows: NDArray[np.intp], columns: NDArray[np.intp], cost: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Of possible pairs, as many as can be with no row and no column twice, at least total cost.
+
+    rows, columns, cost: [n], of each pair. Returns the rows and columns of those taken. What no
+    chain of pairs connects is solved apart: in a crowd that is one face or a few.
+    """
+    alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+    taken = [(rows[alone], columns[alone])]
+    rows, columns, cost = rows[~alone], columns[~alone], cost[~alone]
+    group = _components(rows, columns)
+    order = np.argsort(group, kind="stable")
+    ends = np.flatnonzero(np.diff(group[order])) + 1
+    for part in np.split(order, ends) if len(order) else ():
+        row_names, row = np.unique(rows[part], return_inverse=True)
+        column_names, column = np.unique(columns[part], return_inverse=True)
+        table = np.full((len(row_names), len(column_names)), _IMPOSSIBLE)
+        table[row, column] = cost[part]
+        pairs = [pair for pair in assign(table) if table[pair] < _IMPOSSIBLE / 2]
+        chosen = np.array(pairs, np.intp).reshape(-1, 2)
+        taken.append((row_names[chosen[:, 0]], column_names[chosen[:, 1]]))
+    return np.concatenate([one for one, _ in taken]), np.concatenate([one for _, one in taken])
+
+
+def _components(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Of each pair: the least row that a chain of pairs connects with it."""
+    least = np.arange(rows.max(initial=-1) + 1)
+    while True:
+        of_column = np.full(columns.max(initial=-1) + 1, len(least))
+        np.minimum.at(of_column, columns, least[rows])
+        lower = least.copy()
+        np.minimum.at(lower, rows, of_column[columns])
+        lower = np.minimum(lower, lower[lower])
+        if np.array_equal(lower, least):
+            return least[rows]
+        least = lower
 
 
 def assign(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
@@ -175,10 +249,15 @@ def assign(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
     if cost.shape[0] > cost.shape[1]:
         return [(row, column) for column, row in assign(cost.T)]
     rows, columns = cost.shape
-    # Column `columns` stands for "not yet in a column"; duals keep reduced costs non-negative.
-    row_dual, column_dual = np.zeros(rows), np.zeros(columns)
+    if not rows:
+        return []
+    # Duals keep reduced costs non-negative; each row begins at its cheapest column, and has it
+    # where no row before it does.
+    row_dual, column_dual = cost.min(axis=1), np.zeros(columns)
     row_of = np.full(columns, -1)
-    for start in range(rows):
+    wanted, first = np.unique(cost.argmin(axis=1), return_index=True)
+    row_of[wanted] = first
+    for start in np.setdiff1d(np.arange(rows), first).tolist():
         least = np.full(columns, np.inf)
         came_from = np.full(columns, -1)
         done = np.zeros(columns, bool)

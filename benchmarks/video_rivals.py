@@ -161,7 +161,7 @@ def fer(options: argparse.Namespace) -> Road:
 
 
 def deepface(options: argparse.Namespace) -> Road:
-    analyze = import_module("deepface").DeepFace.analyze
+    analyze = import_module("deepface.DeepFace").analyze
 
     def faces(image: Any) -> Iterator[Record]:
         # Without a face it analyses the whole picture, and says so by its confidence.
@@ -207,7 +207,10 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    found = {one.metadata["Name"]: one.version for one in metadata.distributions()}
+    found = {
+        one.metadata["Name"].lower().replace("_", "-"): one.version
+        for one in metadata.distributions()
+    }
     return {name: found[name] for name in PACKAGES if name in found}
 
 
@@ -225,7 +228,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for _ in itertools.islice(road(options.clip), WARM_FRAMES):
             pass
     except Exception as error:  # whatever a package raises is the answer that is wanted
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:200].replace("|", "/")  # in a cell of a table
         return {"unavailable": f"{type(error).__name__}: {reason}"}
     frames = 0
     with Path(options.folder, "records.jsonl").open("w") as out:

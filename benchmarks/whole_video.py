@@ -14,12 +14,16 @@ Asserts that each road gives all frames that PyAV counts (or its --limit), finds
 faces in each round, and finds any. Whether they are the same faces stands in the table: those that
 overlap by at least 0.4. Last, the memory of `ferlite detect` over the clip as a user runs it.
 
-The environments of others that we used (Python 3.11); what downloads its weights cannot run here:
+The environments of others that we used (Python 3.11, each `python -m venv X`):
 
-    A/bin/pip install tensorflow-cpu 'opencv-contrib-python<5' 'setuptools<80' pandas matplotlib \\
-        'moviepy<2' requests tqdm && A/bin/pip install --no-deps fer
-    touch A/lib/python3.11/site-packages/facenet_pytorch.py            (fer imports it, unused)
-    B/bin/pip install hsemotion-onnx 'opencv-python-headless<5'
+    fer        pip install tensorflow-cpu 'opencv-contrib-python<5' 'setuptools<80' pandas \\
+                   matplotlib 'moviepy<2' requests tqdm && pip install --no-deps fer
+               and an empty module facenet_pytorch.py beside it
+    fer-mtcnn  the same with torch (CPU build), pip install --no-deps facenet-pytorch torchvision;
+               torchvision had no CPU build here: a package of that name with its `to_tensor` and
+               `batched_nms`, the two functions that facenet-pytorch uses, in NumPy
+    deepface   pip install deepface tf-keras flask 'opencv-python<5'      (downloads its weights)
+    hsemotion-onnx  pip install hsemotion-onnx 'opencv-python<5'          (downloads its weights)
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ import numpy as np
 from identity_switches import overlaps
 from numpy.typing import NDArray
 from processes import FERLITE, environment, goal, machine, run
+from video_plot import plot
 
 from ferlite import bundles
 
@@ -170,51 +175,6 @@ def show(table: Iterable[dict[str, Any]], count: int) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
-def plot(table: Iterable[dict[str, Any]], count: int, title: str, file: str) -> None:
-    """Bars of frames a second, fastest on top; whiskers from the slowest to the fastest round."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    ran = sorted((row for row in table if "ratio" in row), key=lambda row: row["frames_per_s"])
-    names = {"decode": "decoding alone (OpenCV)", "ferlite": "ferlite (defaults)"}
-    names |= {"haar-loop": "Haar loop + ONNX Runtime", "yunet-loop": "YuNet loop + ONNX Runtime"}
-    names |= {"fer-mtcnn": "fer (MTCNN)", "hsemotion-onnx": "YuNet + hsemotion-onnx"}
-    rates = [row["frames_per_s"] for row in ran]
-    spread = [
-        [rate - row["frames_per_s_range"][0] for rate, row in zip(rates, ran, strict=True)],
-        [row["frames_per_s_range"][1] - rate for rate, row in zip(rates, ran, strict=True)],
-    ]
-    labels = [
-        names.get(row["road"], row["road"].replace("@", ", searched at "))
-        + ("" if row["frames"] == count else f", first {row['frames']} frames")
-        for row in ran
-    ]
-    colors = [
-        "#1b6ca8"
-        if row["road"].startswith("ferlite")
-        else "#d9d9d9"
-        if row["road"] == "decode"
-        else "#8c8c8c"
-        for row in ran
-    ]
-    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.42 * len(ran)), layout="constrained")
-    axes.barh(labels, rates, xerr=spread, color=colors, height=0.66, error_kw={"lw": 1})
-    for y, row in enumerate(ran):
-        faces = f"   {row['faces'] / row['frames']:.1f} faces a frame" if row["faces"] else ""
-        text = f"  {row['frames_per_s']:.3g}{faces}"
-        axes.text(row["frames_per_s_range"][1], y, text, va="center", fontsize=9)
-    axes.set_xscale("log")
-    axes.set_xlim(1 if min(rates) > 1 else min(rates) / 2, max(rates) * 6)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("frames a second, decoding included (logarithmic)")
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    figure.savefig(file, dpi=150)
-
-
 def detect_memory(clip: str) -> dict[str, float]:
     """Peak resident MB of whole `ferlite detect` processes over the clip."""
     peaks = {}
@@ -287,13 +247,19 @@ def main() -> None:
                  at_least=True)  # fmt: skip
     for what, peak in peaks.items():
         goal(f"peak resident memory of `ferlite detect`, {what}", peak, PEAK_MB, " MB")
+    facts = {
+        "machine": machine(),
+        "clip": Path(options.clip).name,
+        "size": [width, height],
+        "frames": count,
+        "rounds": options.repeat,
+        "roads": table,
+        "detect_peak_mb": peaks,
+    }
     if options.json:
-        facts = {"machine": machine(), "clip": Path(options.clip).name, "frames": count}
-        facts |= {"roads": table, "detect_peak_mb": peaks}
         Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")
     if options.plot:
-        title = f"{Path(options.clip).name}, {width}x{height}, {count} frames; {options.repeat}"
-        plot(table, count, f"{title} rounds, medians, slowest to fastest", options.plot)
+        plot(facts, options.plot)
 
 
 if __name__ == "__main__":

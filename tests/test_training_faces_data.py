@@ -12,7 +12,7 @@ import pytest
 from face_photographs import entry, write
 
 from ferlite.errors import DataError
-from ferlite.training.faces.data import HUMAN_ONLY, FaceData, load_faces
+from ferlite.training.faces.data import HUMAN_ONLY, FaceData, joined, load_faces
 
 POINTS = [[20, 22], [40, 22], [30, 32], [22, 42], [38, 42]]
 PICTURE = np.full((80, 100, 3), 90, np.uint8)
@@ -173,3 +173,12 @@ def test_the_real_photographs_are_all_read(shared: Path, tmp_path: Path) -> None
     data = load_faces(root, "val")
     assert not data.problems and len(data) == 440
     assert data.summary().startswith("val: 440 photographs, 870 faces of score 0.5 or more, 1025 ")
+
+
+def test_sets_are_joined(tmp_path: Path) -> None:
+    first = read(tmp_path / "a", one(teacher=[face([15, 15, 30, 35])]), {"file": "none"})
+    second = read(tmp_path / "b", one(), one(human=[[5, 5, 50, 60]]))
+    both = joined(first, second)
+    assert len(both) == 3 and both.split == "train" and both.problems == first.problems
+    assert [len(faces.boxes) for faces in both.faces] == [1, 0, 1]
+    assert joined(first) == first

@@ -134,6 +134,12 @@ Examples:
 """
 )
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Data set folder.")
+@click.option(
+    "--extra-data",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Face: more folders to train on, not to judge by.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option(
     "--task", type=click.Choice(["emotion", "face"]), default="emotion", show_default=True
@@ -189,6 +195,8 @@ def train(
         for name in _EMOTION_ONLY:
             if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
                 raise UsageError(f"--{name.replace('_', '-')} is not for --task face; leave it out")
+    elif options["extra_data"]:
+        raise UsageError("--extra-data is for --task face; leave it out")
     if resume and init is not None:
         raise UsageError("--resume goes on from the run's own weights; leave --init out")
     require_keras()
@@ -196,16 +204,27 @@ def train(
         given = {k: v for k, v in options.items() if k not in _EMOTION_ONLY}
         _train_faces(resume=resume, init=init, **given)
     else:
+        del options["extra_data"]
         _train_emotion(resume=resume, init=init, **options)
 
 
-def _train_faces(data: Path, out: Path, *, resume: bool, init: Path | None, **recipe: Any) -> None:
+def _train_faces(
+    data: Path,
+    out: Path,
+    *,
+    extra_data: tuple[Path, ...],
+    resume: bool,
+    init: Path | None,
+    **recipe: Any,
+) -> None:
+    from ferlite.training.faces.data import joined
     from ferlite.training.faces.job import train_faces
     from ferlite.training.faces.photographs import SURE
     from ferlite.training.recipes import FaceOptions
 
     options = FaceOptions(**{k: v for k, v in recipe.items() if v is not None})
     train_data, valid_data = _load_faces(data, "train"), _load_faces(data, "val")
+    train_data = joined(train_data, *(_load_faces(more, "train") for more in extra_data))
     progress = _Progress()
     with progress.live():
         best = train_faces(

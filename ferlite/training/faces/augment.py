@@ -39,18 +39,20 @@ class FaceAugmentation:
         view's side.
     smallest_judged, least_visible: see `ferlite.training.faces.targets.shown`.
     enlarge_max: photographs are not enlarged beyond this.
+    paste_max: longer side of a face that is set into another photograph.
     noise_sigma: largest standard deviation, levels.
     """
 
     mosaic_probability: float = 0.5
     face_min: float = 10.0
-    face_max_share: float = 1.0
+    face_max_share: float = 1.3
     smallest_judged: float = 7.0
     least_visible: float = 0.5
     rotation_probability: float = 0.4
     rotation_deg: float = 30.0
     enlarge_max: float = 3.0
-    paste_probability: float = 0.15
+    paste_probability: float = 0.3
+    paste_max: float = 192.0
     light_probability: float = 0.8
     gray_probability: float = 0.15
     blur_probability: float = 0.12
@@ -207,7 +209,7 @@ def _paste(
     if len(pasted) != 1 or pasted[0, CONFIDENCE] < 1:
         return view, rows
     image, face = data.images[index], pasted[0]
-    scale = _log_uniform(rng, 12, 96) / face[SIZE].max()
+    scale = _log_uniform(rng, 12, options.paste_max) / face[SIZE].max()
     margin = 0.35 * face[SIZE]
     extent = np.array(image.shape[1::-1], np.float32)
     x0, y0 = np.maximum(face[PLACE] - margin, 0).astype(int)

@@ -72,6 +72,18 @@ class FaceData:
         )
 
 
+def joined(first: FaceData, *others: FaceData) -> FaceData:
+    """The photographs of several sets as one."""
+    sets = (first, *others)
+    return FaceData(
+        first.split,
+        tuple(file for data in sets for file in data.files),
+        tuple(image for data in sets for image in data.images),
+        tuple(faces for data in sets for faces in data.faces),
+        tuple(problem for data in sets for problem in data.problems),
+    )
+
+
 def _shared(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     """Intersection over the smaller box, of boxes [n, 4] and [m, 4]: [n, m]."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])

@@ -60,6 +60,16 @@ def letterbox(
     enlarge: bool,
     threads: int,
 ) -> tuple[float, int, int]: ...
+def join_planes(
+    y: NDArray[np.uint8],
+    u: NDArray[np.uint8],
+    v: NDArray[np.uint8],
+    matrix: Sequence[float],
+    out: NDArray[np.uint8],
+) -> None: ...
+def place(
+    width: int, height: int, canvas_width: int, canvas_height: int, enlarge: bool
+) -> tuple[float, int, int, int, int]: ...
 def nms(
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -15,17 +16,21 @@ import ferlite
 from ferlite import bundles
 from ferlite.emotion import EmotionClassifier
 from ferlite.errors import UsageError
-from ferlite.faces import DEFAULT_DETECTOR, BatchDetector, Detector, Size, open_detector
+from ferlite.faces import DEFAULT_DETECTOR, BatchDetector, Detector, Size, open_detector, seen_by
 from ferlite.pipeline import Pipeline, Stage, Together
+from ferlite.planes import Planes
 from ferlite.sources import Source, SourceOptions, open_source
 from ferlite.sources.arrays import check_picture, is_one_picture, to_bgr
 from ferlite.tracks import Tracker, TrackOptions
 from ferlite.types import Color, Detections, Emotion, Face, Frame, FrameResult
 
-VERSIONED = ("numpy", "onnxruntime", "opencv-python-headless", "av")
+VERSIONED = ("numpy", "opencv-python-headless", "av")
 
 # Of the frames under way: 20 of 1080p, which the queues never hold, but one of 48 megapixels.
 PIXEL_BYTES = 2**27
+# Frames waiting for each stage. Decoders give several at a time and pause; of a file, where nobody
+# waits for the newest, more of them keep the stages behind busy.
+FILE_DEPTH, LIVE_DEPTH = 4, 2
 
 Probabilities = NDArray[np.float32]
 
@@ -205,8 +210,9 @@ class Analyzer:
         pipeline: Pipeline[tuple[Frame, FrameResult]] = Pipeline(
             source,
             [self._detection(), ("classify", classify)],
+            depth=FILE_DEPTH if source.info.kind == "video" else LIVE_DEPTH,
             expendable=_is_live,
-            weigh=lambda frame: frame.image.nbytes,
+            weigh=lambda frame: math.prod(frame.pixels.shape),
             limit=PIXEL_BYTES,
             # Arrays come from the caller's iterator.
             stubborn=lambda: source.info.kind == "arrays",
@@ -221,6 +227,8 @@ class Analyzer:
 
     def description(self) -> dict[str, Any]:
         """What runs: provider, threads, detector, models with SHA-256, versions; JSON types."""
+        import onnxruntime
+
         bundle, classifier = self.classifier.bundle, self.classifier
         return {
             "provider": classifier.provider,
@@ -232,6 +240,7 @@ class Analyzer:
                     "name": bundle.name,
                     "version": bundle.version,
                     "precision": classifier.precision,
+                    "provider": classifier.provider,
                     "file": classifier.file,
                     "sha256": bundle.files[classifier.file],
                 },
@@ -241,6 +250,8 @@ class Analyzer:
                 "ferlite": ferlite.__version__,
                 "python": platform.python_version(),
                 **{name: _version(name) for name in VERSIONED},
+                # Its distribution may be another, such as onnxruntime-openvino.
+                "onnxruntime": onnxruntime.__version__,
             },
         }
 
@@ -257,20 +268,22 @@ class Analyzer:
         def most(frame: Frame) -> int:
             if frame.error is not None or frame.source.kind not in ("image", "video"):
                 return 1
-            return detector.batch_size(*frame.image.shape[:2])
+            return detector.batch_size(*frame.pixels.shape[:2])
 
         def detect(frames: list[Frame]) -> list[tuple[Frame, Detections | None]]:
             if len(frames) == 1:
                 return [self._detect(frames[0])]
-            found = detector.detect_batch([frame.image for frame in frames])
+            found = detector.detect_batch([seen_by(detector, frame) for frame in frames])
             return list(zip(frames, found, strict=True))
 
         return "detect", Together(detect, most)
 
     def _detect(self, frame: Frame) -> tuple[Frame, Detections | None]:
-        return frame, None if frame.error is not None else self.detector.detect(frame.image)
+        if frame.error is not None:
+            return frame, None
+        return frame, self.detector.detect(seen_by(self.detector, frame))
 
-    def _crop(self, image: NDArray[np.uint8], found: Detections) -> NDArray[Any]:
+    def _crop(self, image: NDArray[np.uint8] | Planes, found: Detections) -> NDArray[Any]:
         return self.classifier.crop(image, found.boxes, self.detector.name, found.landmarks)
 
     def _faces(
@@ -332,12 +345,12 @@ class _Classify:
 
     def __call__(self, item: tuple[Frame, Detections | None]) -> tuple[Frame, FrameResult]:
         frame, found = item
-        height, width = frame.image.shape[:2]
+        width, height = frame.size
         faces: tuple[Face, ...] = ()
         self._follow(frame)
         if found is not None:
             analyzer = self._analyzer
-            raw = shown = analyzer.classifier.run(analyzer._crop(frame.image, found))
+            raw = shown = analyzer.classifier.run(analyzer._crop(frame.pixels, found))
             tracks = None
             if self._options is not None and frame.source.kind != "image":
                 tracks = self._tracker.update(frame.t, found.boxes, found.scores)

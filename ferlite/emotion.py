@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite import arguments, crops, session
+from ferlite import arguments, crops, planes, session
 from ferlite.bundles import Bundle, CropGeometry, EmotionBundle, InputSpec
 from ferlite.errors import ModelError
+from ferlite.planes import Planes
 from ferlite.precision import Trial, open_network
 from ferlite.types import Emotion
 
@@ -24,8 +26,8 @@ COMPARED = 16
 class EmotionClassifier:
     """An emotion network ready to run; safe to use from several threads.
 
-    bundle: the model. provider, threads: as for `session.create`.
-    precision: "fp32", "int8", or "auto" for the better on this machine (see `ferlite.precision`).
+    bundle: the model. threads: as for `session.create`. provider: "cpu", "openvino", precision:
+        "fp32", "int8", or of both "auto" for the better on this machine (see `ferlite.precision`).
     After construction `precision`, `provider` and `file` say what really runs, and `choice` how it
     was chosen (None where there was nothing to choose).
     Raises ModelError when a file is missing, damaged, or no classifier that fits the bundle.
@@ -57,15 +59,16 @@ class EmotionClassifier:
 
     def crop(
         self,
-        image: NDArray[np.uint8],
+        image: NDArray[np.uint8] | Planes,
         boxes: NDArray[np.float32],
         detector: str = "",
         landmarks: NDArray[np.float32] | None = None,
     ) -> NDArray[Any]:
         """The network's input for the faces of one frame.
 
-        image: uint8 [h, w, 3] BGR or [h, w] grey. boxes: float32 [n, 4] of the named detector.
-        landmarks: float32 [n, 5, 2], used where the bundle asks for level eyes.
+        image: uint8 [h, w, 3] BGR or [h, w] grey, or the planes of a decoded one.
+        boxes: float32 [n, 4] of the named detector. landmarks: float32 [n, 5, 2], used where the
+            bundle asks for level eyes.
         """
         spec = self.bundle.input
         geometry = self.bundle.geometry(detector)
@@ -73,12 +76,16 @@ class EmotionClassifier:
         if geometry.rotate and landmarks is not None:
             eyes = landmarks[:, 1] - landmarks[:, 0]
             angles = np.arctan2(eyes[:, 1], eyes[:, 0]).astype(np.float32)
-        return crops.crop_faces(
+        cut: Callable[..., NDArray[Any]] = crops.crop_faces
+        if isinstance(image, Planes):
+            cut = planes.crop_faces
+        elif image.ndim == 2:
+            cut = partial(cut, image_color="gray")
+        return cut(
             image,
             squares(boxes, geometry),
             size=(spec.width, spec.height),
             color=spec.color,
-            image_color="gray" if image.ndim == 2 else "bgr",
             dtype=spec.dtype,
             scale=spec.scale,
             offset=spec.offset,

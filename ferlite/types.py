@@ -6,13 +6,16 @@ of the frame as shown, landmarks (x, y) in the same pixels. Times are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ferlite.planes import Planes
 
 Color = Literal["bgr", "rgb", "gray"]
 Box = tuple[float, float, float, float]
@@ -44,21 +47,62 @@ class SourceInfo:
     location: str | None = field(default=None, repr=False, compare=False)
 
 
+class DecodedPicture:
+    """A picture as a decoder gave it; BGR is made when it is first asked for, and kept.
+
+    planes: what was decoded. convert: makes BGR of it; called once, on the thread that asks.
+    """
+
+    __slots__ = ("_bgr", "_convert", "_lock", "planes")
+
+    def __init__(self, planes: Planes, convert: Callable[[], NDArray[np.uint8]]) -> None:
+        self.planes = planes
+        self._convert = convert
+        self._lock = threading.Lock()
+        self._bgr: NDArray[np.uint8] | None = None
+
+    def bgr(self) -> NDArray[np.uint8]:
+        """uint8 [height, width, 3]."""
+        with self._lock:
+            if self._bgr is None:
+                self._bgr = self._convert()
+            return self._bgr
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture of a source.
 
     index: position in the source as decoded, from 0 (with --every 5: 0, 5, 10, ...).
     t: seconds, from the container's own time stamps.
-    image: uint8 [height, width, 3] BGR; shape (0, 0, 3) when `error` is set.
+    picture: uint8 [height, width, 3] BGR, or as it was decoded; shape (0, 0, 3) when `error` is
+        set.
     error: why this picture could not be read, one line, or None.
     """
 
     source: SourceInfo
     index: int
     t: float
-    image: NDArray[np.uint8]
+    picture: NDArray[np.uint8] | DecodedPicture
     error: str | None = None
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """uint8 [height, width, 3] BGR, converted at the first use."""
+        picture = self.picture
+        return picture.bgr() if isinstance(picture, DecodedPicture) else picture
+
+    @property
+    def pixels(self) -> NDArray[np.uint8] | Planes:
+        """What is there without conversion."""
+        picture = self.picture
+        return picture.planes if isinstance(picture, DecodedPicture) else picture
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        height, width = self.pixels.shape[:2]
+        return width, height
 
 
 @dataclass(frozen=True, slots=True)

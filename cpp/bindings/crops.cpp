@@ -1,5 +1,7 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <array>
 #include <stdexcept>
 #include <tuple>
 
@@ -7,6 +9,7 @@
 #include "ferlite/cpu.hpp"
 #include "ferlite/crop.hpp"
 #include "ferlite/letterbox.hpp"
+#include "ferlite/planes.hpp"
 #include "register.hpp"
 
 namespace ferlite::bindings {
@@ -44,6 +47,25 @@ std::tuple<double, std::ptrdiff_t, std::ptrdiff_t> letterbox_into(
     return {placement.scale, placement.x, placement.y};
 }
 
+void join_into(const Array<std::uint8_t>& y, const Array<std::uint8_t>& u,
+               const Array<std::uint8_t>& v, const std::array<float, 6>& matrix,
+               const Array<std::uint8_t>& out) {
+    const auto [black, y_gain, u_blue, u_green, v_green, v_red] = matrix;
+    join_planes(image_view(y, "gray"), image_view(u, "gray"), image_view(v, "gray"),
+                {black, y_gain, u_blue, u_green, v_green, v_red},
+                batch_view(out, 1, Color::bgr)[0]);
+}
+
+std::tuple<double, std::ptrdiff_t, std::ptrdiff_t, std::ptrdiff_t, std::ptrdiff_t> placed(
+    std::ptrdiff_t width, std::ptrdiff_t height, std::ptrdiff_t canvas_width,
+    std::ptrdiff_t canvas_height, bool enlarge) {
+    if (std::min({width, height, canvas_width, canvas_height}) < 1) {
+        throw std::invalid_argument("a side is under 1");
+    }
+    const Placement at = place(width, height, canvas_width, canvas_height, enlarge);
+    return {at.scale, at.x, at.y, at.width, at.height};
+}
+
 // The GIL is released for the whole of each call: see arrays.hpp.
 template <class T>
 void register_for(py::module_& module) {
@@ -63,6 +85,11 @@ void register_for(py::module_& module) {
 void register_crops(py::module_& module) {
     register_for<float>(module);
     register_for<std::uint8_t>(module);
+    module.def("join_planes", &join_into, py::arg("y").noconvert(), py::arg("u").noconvert(),
+               py::arg("v").noconvert(), py::arg("matrix"), py::arg("out").noconvert(),
+               py::call_guard<py::gil_scoped_release>());
+    module.def("place", &placed, py::arg("width"), py::arg("height"), py::arg("canvas_width"),
+               py::arg("canvas_height"), py::arg("enlarge"));
     module.attr("LARGEST_SIDE") = largest_side;
     module.def("instruction_sets", &instruction_sets);
     module.def("instruction_set", &instruction_set);

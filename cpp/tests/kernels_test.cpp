@@ -6,6 +6,7 @@
 #include "ferlite/cpu.hpp"
 #include "ferlite/crop.hpp"
 #include "ferlite/decode.hpp"
+#include "ferlite/planes.hpp"
 #include "picture.hpp"
 
 namespace {
@@ -51,6 +52,26 @@ TEST(kernels_agree_with_their_plain_twin) {
                 CHECK(std::abs(int{same[i]} - int{levels[i]}) <= 1);  // where a half is rounded
             }
         }
+    }
+}
+
+TEST(kernels_join_planes_as_their_plain_twin) {
+    const YuvMatrix matrix{16, 1.164F, 2.017F, -0.392F, -0.813F, 1.596F};
+    for (const std::ptrdiff_t width : {1, 2, 15, 16, 33, 255, 256, 257, 700}) {
+        const Picture y = noise(3, width, Color::gray, 1);
+        const Picture u = noise(3, width, Color::gray, 2);
+        const Picture v = noise(3, width, Color::gray, 3);
+        const auto [plain, active] = plain_and_active([&] {
+            Output<std::uint8_t> out(1, 3, width, Color::bgr);
+            join_planes(y.view, u.view, v.view, matrix, out.view[0]);
+            return out.values;
+        });
+        for (std::size_t i = 0; i < plain.size(); ++i) {
+            CHECK(std::abs(int{active[i]} - int{plain[i]}) <= 1);  // where a half is rounded
+        }
+        Output<std::uint8_t> narrow(1, 2, width, Color::bgr);
+        CHECK_INVALID(join_planes(y.view, u.view, v.view, matrix, narrow.view[0]),
+                      "differ in size");
     }
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import ferlite
 from ferlite.bench.machine import peak_mb
 from ferlite.bench.timing import Row
 from ferlite.errors import SourceError, UsageError
+from ferlite.faces import seen_by
 from ferlite.sinks import JsonLines
 from ferlite.sources import Source, open_source
 from ferlite.tracks import Tracker
@@ -219,9 +221,11 @@ class Stages:
     ) -> None:
         classifier, name = analyzer.classifier, analyzer.detector.name
         begun = len(times["detect"])
-        found = [_timed(times["detect"], analyzer.detector.detect, f.image) for f, _ in pairs]
+        detect = analyzer.detector.detect
+        seen = [seen_by(analyzer.detector, frame) for frame, _ in pairs]
+        found = [_timed(times["detect"], detect, picture) for picture in seen]
         crops = [
-            _timed(times["crop"], classifier.crop, frame.image, one.boxes, name, one.landmarks)
+            _timed(times["crop"], classifier.crop, frame.pixels, one.boxes, name, one.landmarks)
             for (frame, _), one in zip(pairs, found, strict=True)
         ]
         rows = [_timed(times["classify"], classifier.run, one) for one in crops]
@@ -262,7 +266,7 @@ def _chunks(source: Source, times: list[float]) -> Iterator[list[Frame]]:
             break
         times.append(spent)
         chunk.append(frame)
-        if len(chunk) * frame.image.nbytes >= CHUNK_BYTES or len(chunk) >= CHUNK_FRAMES:
+        if len(chunk) * math.prod(frame.pixels.shape) >= CHUNK_BYTES or len(chunk) >= CHUNK_FRAMES:
             yield chunk
             chunk = []
     if chunk:

@@ -10,9 +10,17 @@ from pathlib import Path
 
 from ferlite import arguments, bundles
 from ferlite.errors import UsageError
-from ferlite.faces.detector import BatchDetector, Detector, Size
+from ferlite.faces.detector import BatchDetector, Detector, Size, seen_by
 
-__all__ = ["DEFAULT_DETECTOR", "DETECTORS", "BatchDetector", "Detector", "Size", "open_detector"]
+__all__ = [
+    "DEFAULT_DETECTOR",
+    "DETECTORS",
+    "BatchDetector",
+    "Detector",
+    "Size",
+    "open_detector",
+    "seen_by",
+]
 
 FERLITE_FACE, HAAR = "ferlite-face", "haar"
 DETECTORS = (FERLITE_FACE, HAAR, bundles.YUNET)

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite import arguments, crops, session
+from ferlite import arguments, crops, planes, session
 from ferlite.bundles import Bundle, FaceBundle
 from ferlite.errors import ModelError
 from ferlite.faces import detector
+from ferlite.planes import Planes
 from ferlite.precision import Trial, open_network
 from ferlite.types import Detections
 
@@ -34,6 +35,8 @@ RUN_PIXELS = 4 * 640 * 640
 # that the network finds, a face must have been in the first look to speak against one.
 SECOND_SIDE = 1280
 CLEAR = 2
+
+Picture = NDArray[np.uint8] | Planes
 
 
 class AnchorFreeDetector:
@@ -88,11 +91,13 @@ class AnchorFreeDetector:
             },
         )
 
-    def detect(self, image: NDArray[np.uint8]) -> Detections:
+    takes_planes = True
+
+    def detect(self, image: Picture) -> Detections:
         """See `Detector.detect`."""
         return self.detect_batch([image])[0]
 
-    def detect_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+    def detect_batch(self, images: Sequence[Picture]) -> list[Detections]:
         """See `BatchDetector.detect_batch`; a run has at most `RUN_PIXELS` or one frame."""
         sides = [self._side(*image.shape[:2]) for image in images]
         found = self._look(images, sides)
@@ -117,7 +122,7 @@ class AnchorFreeDetector:
             smallest=self.bundle.smallest,
         )
 
-    def _unclear(self, image: NDArray[np.uint8], side: float, found: Detections) -> bool:
+    def _unclear(self, image: Picture, side: float, found: Detections) -> bool:
         """Whether a frame deserves a second look; `side` is that of the first."""
         longest = max(image.shape[:2])
         if side >= min(longest, SECOND_SIDE):
@@ -125,9 +130,7 @@ class AnchorFreeDetector:
         clear = CLEAR * self.bundle.smallest * longest / side
         return not len(found) or float(found.boxes[:, 2:].min()) < clear
 
-    def _look(
-        self, images: Sequence[NDArray[np.uint8]], sides: Sequence[float]
-    ) -> list[Detections]:
+    def _look(self, images: Sequence[Picture], sides: Sequence[float]) -> list[Detections]:
         """The faces of each image at that many pixels of its longest side."""
         groups: dict[tuple[int, int], list[int]] = {}
         for i, (image, side) in enumerate(zip(images, sides, strict=True)):
@@ -161,8 +164,10 @@ def _canvas(height: int, width: int, side: float) -> tuple[int, int]:
     )
 
 
-def _place(image: NDArray[np.uint8], canvas: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
+def _place(image: Picture, canvas: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
     """Fits a frame onto its canvas; returns zoom and offset."""
+    if isinstance(image, Planes):
+        return planes.letterbox(image, canvas, enlarge=False)
     size = canvas.shape[1], canvas.shape[0]
     _, zoom, offset = crops.letterbox(image, size, padding=0, enlarge=False, out=canvas)
     return zoom, offset

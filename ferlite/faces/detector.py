@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from ferlite import arguments
 from ferlite.bundles import LARGEST_SIZE, SMALLEST_SIZE
-from ferlite.types import Detections
+from ferlite.types import Detections, Frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,9 @@ Size = int | Literal["auto"] | None
 
 class Detector(Protocol):
     """Finds faces; safe to call from several threads.
+
+    One that has an attribute `takes_planes` that is true is also given `ferlite.planes.Planes`
+    where a decoder's picture is at hand: that spares the conversion to BGR (see `seen_by`).
 
     name: the key into a bundle's crop geometry.
     models: what it loaded, each {"task", "name", "file", "sha256"} and perhaps more; empty for
@@ -50,6 +53,11 @@ class BatchDetector(Detector, Protocol):
     def batch_size(self, height: int, width: int) -> int:
         """How many frames of this size are worth a common run; 1 where it would gain nothing."""
         ...
+
+
+def seen_by(detector: Detector, frame: Frame) -> Any:
+    """The frame's picture as the detector takes it."""
+    return frame.pixels if getattr(detector, "takes_planes", False) else frame.image
 
 
 def empty(*, landmarks: bool) -> Detections:

@@ -42,7 +42,7 @@ class AnnotatedImages:
     def write(self, frame: Frame, result: FrameResult) -> None:
         if frame.source.kind != "image" or frame.error is not None:
             return
-        if max(frame.image.shape) > _LARGEST_JPEG:
+        if max(frame.size) > _LARGEST_JPEG:
             _log.warning(
                 "%s: no annotated image, JPEG holds at most %d pixels a side",
                 frame.source.name,

@@ -101,7 +101,7 @@ class _Mp4:
         """Start the file; the first frame decides its size and where its time begins."""
         import av
 
-        height, width = first.image.shape[:2]
+        width, height = first.size
         self._size = (width + width % 2, height + height % 2)
         if self._info.kind == "video":
             self._audio = SourceAudio(self._info.name, self._info.location)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ferlite.errors import SourceError
+from ferlite.planes import Planes, YuvMatrix
 from ferlite.sources.base import MAX_PIXELS
+from ferlite.types import DecodedPicture
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -18,6 +21,19 @@ if TYPE_CHECKING:
 
 # Demuxers of text-mode art: they take any text or binary file for a film.
 _NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})
+
+# Planes of 8 bits, and whether their names say that all 256 levels are used.
+_PLANAR = {f"yuv{full}{kind}p": bool(full) for full in ("", "j") for kind in (420, 422, 444)}
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+# Shares of red and blue in brightness by AVColorSpace (ITU-T H.273): BT.709, FCC, BT.601 twice,
+# SMPTE 240M, BT.2020. What is not specified (0, 2) is BT.601, as FFmpeg takes it.
+_SHARES = {
+    **dict.fromkeys((0, 2, 5, 6), (0.299, 0.114)),
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
 
 
 def open_container(
@@ -77,9 +93,10 @@ def video_stream(container: InputContainer, name: str) -> VideoStream:
 
 
 class Converter:
-    """Decoded frames to BGR as shown: the container's rotation and mirroring applied.
+    """Decoded frames as pictures, the container's rotation and mirroring applied.
 
-    Non-square pixels are not stretched.
+    Frames of 8-bit planes that are not turned stay as they are until somebody wants BGR. Non-square
+    pixels are not stretched.
     """
 
     def __init__(self) -> None:
@@ -87,18 +104,27 @@ class Converter:
 
         # One for all frames: frame.to_ndarray(format=...) sets up a new scaler for each.
         self._reformatter = VideoReformatter()
+        self._lock = threading.Lock()
         self._tiny = VideoReformatter()
         self._turn: tuple[int, int, int, int] | None = None
         self._turn_of: tuple[int, int, int] | None = None
 
-    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """uint8 [height, width, 3] BGR; SourceError for a picture over MAX_PIXELS."""
+    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8] | DecodedPicture:
+        """The picture, or uint8 [height, width, 3] BGR; SourceError for one over MAX_PIXELS."""
         if frame.width * frame.height > MAX_PIXELS:
             raise SourceError(f"a picture of {frame.width}x{frame.height} pixels is refused")
-        pixels = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
-        image = np.ascontiguousarray(pixels, np.uint8)
         matrix = self._matrix(frame)
-        return image if matrix is None else _shown(image, *matrix)
+        if matrix is not None:
+            return _shown(self._bgr(frame), *matrix)
+        planes = _planes(frame)
+        if planes is None:
+            return self._bgr(frame)
+        return DecodedPicture(planes, lambda: self._bgr(frame))
+
+    def _bgr(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        with self._lock:
+            pixels = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
+        return np.ascontiguousarray(pixels, np.uint8)
 
     def shown_size(self, frame: VideoFrame) -> tuple[int, int]:
         """(width, height) of a frame once it is turned."""
@@ -120,6 +146,22 @@ class Converter:
                 a, b, _, c, d = np.frombuffer(data, np.int32, 5).tolist()  # type: ignore[call-overload]
                 self._turn = (a, b, c, d)
         return self._turn
+
+
+def _planes(frame: VideoFrame) -> Planes | None:
+    """The frame's own memory, where it is of a kind that can be read as it is."""
+    named_full = _PLANAR.get(frame.format.name)
+    shares = _SHARES.get(int(frame.colorspace))
+    # Bottom-up pictures have negative lines.
+    upright = all(plane.line_size >= plane.width > 0 for plane in frame.planes)
+    if named_full is None or shares is None or not upright:
+        return None
+    full = named_full or int(frame.color_range) == _FULL_RANGE
+    y, u, v = (
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        for plane in frame.planes
+    )
+    return Planes(y, u, v, YuvMatrix.of(*shares, full))
 
 
 def _shown(image: NDArray[np.uint8], a: int, b: int, c: int, d: int) -> NDArray[np.uint8]:

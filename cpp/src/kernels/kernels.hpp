@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "ferlite/image_view.hpp"
+#include "ferlite/planes.hpp"
 
 // The hot loops, once in plain C++ (plain.cpp) and once in vectors (vector.cpp), which is compiled
 // for each instruction set. They allocate nothing and know no threads. They call no inline function
@@ -63,6 +64,10 @@ struct Table {
     // The same, rounded to the nearest level and held to 0..255.
     void (*store_bytes)(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale,
                         float offset, std::uint8_t* out, std::ptrdiff_t out_step);
+
+    // n pixels of three planes as n pixels in BGR.
+    void (*join_planes)(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v,
+                        std::ptrdiff_t n, const YuvMatrix& matrix, std::uint8_t* bgr);
 
     // The first i >= from with values[i] >= least, or n.
     std::ptrdiff_t (*find_at_least)(const float* values, std::ptrdiff_t from, std::ptrdiff_t n,

@@ -58,12 +58,27 @@ void store_floats(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, floa
     for (std::ptrdiff_t i = 0; i < n; ++i) out[i * out_step] = line[i * step] * scale + offset;
 }
 
+std::uint8_t byte(float level) {
+    const float held_level = level > 255.0F ? 255.0F : level < 0.0F ? 0.0F : level;
+    return static_cast<std::uint8_t>(static_cast<int>(held_level + 0.5F));
+}
+
 void store_bytes(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale,
                  float offset, std::uint8_t* out, std::ptrdiff_t out_step) {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
-        const float level = line[i * step] * scale + offset;
-        const float held_level = level > 255.0F ? 255.0F : level < 0.0F ? 0.0F : level;
-        out[i * out_step] = static_cast<std::uint8_t>(static_cast<int>(held_level + 0.5F));
+        out[i * out_step] = byte(line[i * step] * scale + offset);
+    }
+}
+
+void join_planes(const std::uint8_t* y, const std::uint8_t* u, const std::uint8_t* v,
+                 std::ptrdiff_t n, const YuvMatrix& matrix, std::uint8_t* bgr) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        const float gray = matrix.y_gain * (static_cast<float>(y[i]) - matrix.black);
+        const float blue = static_cast<float>(u[i]) - 128.0F;
+        const float red = static_cast<float>(v[i]) - 128.0F;
+        bgr[3 * i] = byte(gray + matrix.u_blue * blue);
+        bgr[3 * i + 1] = byte(gray + matrix.u_green * blue + matrix.v_green * red);
+        bgr[3 * i + 2] = byte(gray + matrix.v_red * red);
     }
 }
 
@@ -75,8 +90,8 @@ std::ptrdiff_t find_at_least(const float* values, std::ptrdiff_t from, std::ptrd
 
 }  // namespace
 
-const Table plain{"plain",      1,           weigh_rows,   weigh_gray_rows,
-                  weigh<1>,     weigh<3>,    sample_any,   mix_channels,
-                  store_floats, store_bytes, find_at_least};
+const Table plain{"plain",      1,           weigh_rows,  weigh_gray_rows,
+                  weigh<1>,     weigh<3>,    sample_any,  mix_channels,
+                  store_floats, store_bytes, join_planes, find_at_least};
 
 }  // namespace ferlite::kernels

@@ -66,7 +66,7 @@ def plot(facts: Mapping[str, Any], file: str) -> None:
         text = f"  {row['frames_per_s']:.3g}{faces}"
         axes.text(row["frames_per_s_range"][1], y, text, va="center", fontsize=9)
     axes.set_xscale("log")
-    axes.set_xlim(min(1.0, *(low / 2 for low, _ in ranges)), max(high for _, high in ranges) * 6)
+    axes.set_xlim(min(1.0, *(low / 2 for low, _ in ranges)), max(high for _, high in ranges) * 8)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("frames a second, decoding included (logarithmic)")
     width, height = facts["size"]

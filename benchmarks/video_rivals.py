@@ -228,7 +228,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for _ in itertools.islice(road(options.clip), WARM_FRAMES):
             pass
     except Exception as error:  # whatever a package raises is the answer that is wanted
-        reason = " ".join(str(error).split())[:200].replace("|", "/")  # in a cell of a table
+        # For a cell of a table.
+        reason = " ".join(str(error).encode("ascii", "ignore").decode().split())[:200]
+        reason = reason.replace("|", "/")
         return {"unavailable": f"{type(error).__name__}: {reason}"}
     frames = 0
     with Path(options.folder, "records.jsonl").open("w") as out:

@@ -5,6 +5,7 @@ Nothing there is ever needed: what is missing, damaged or cannot be written cost
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import tempfile
@@ -41,9 +42,14 @@ def instructions() -> str:
 
 def _cpuinfo(*names: str) -> str:
     """The different values of these fields of /proc/cpuinfo; empty where there is none."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    fields = {line for line in lines if line.split("\t")[0].strip() in names}
+    fields = {line for line in _lines() if line.split("\t")[0].strip() in names}
     return " ".join(sorted(line.split(":")[-1].strip() for line in fields))
+
+
+# Linux makes it up anew for each reader, which takes it a while.
+@functools.cache
+def _lines() -> tuple[str, ...]:
+    try:
+        return tuple(Path("/proc/cpuinfo").read_text(errors="replace").splitlines())
+    except OSError:
+        return ()

@@ -2,14 +2,14 @@
 
 ONNX Runtime rewrites a network each time it loads it. For a quantized one, whose pairs of
 quantization and its inverse have to be found and fused, that is most of the work: of the packaged
-INT8 networks a session takes 5.6 and 6.8 ms of processor time to make, 2.9 and 2.6 from the
-rewritten network, reading and verifying it included; of the fp32 networks 3.4 and 3.9 ms against
-4.9 and 1.9 (`python benchmarks/session_start.py`). So only quantized ones are kept. What is
+INT8 networks a session takes 6.1 and 5.7 ms of processor time to make, and 3.8 and 2.9 from the
+rewritten network, reading and verifying it included; of the fp32 networks 5.1 and 2.9 ms against
+6.1 and 2.6 (`python benchmarks/session_start.py`). So only quantized ones are kept. What is
 rewritten fits the processor: a name begins with a digest of all that it depends on, and ends with
 that of the content, so that a damaged file is never loaded.
 
-OpenVINO has a cache of its own, which does not pay: from its `cache_dir` a session took 60 to 133
-ms to make, without 48 to 136.
+OpenVINO has a cache of its own, which does not pay: with its `cache_dir` a session took 75 to 177
+ms to make, without 69 to 166.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ def test_options_in_force() -> None:
     assert options.inter_op_num_threads == 1
     assert options.log_severity_level == 4
     assert options.optimized_model_filepath == ""
+    assert options.enable_cpu_mem_arena and not options.enable_mem_pattern
     for kind in ("intra", "inter"):
         assert options.get_session_config_entry(f"session.{kind}_op.allow_spinning") == "0"
     default = session.create(NETWORK, provider="cpu").options

@@ -33,7 +33,9 @@ def color(road: str) -> str:
 
 def label(row: Mapping[str, Any], frames: int) -> str:
     name, _, size = row["road"].partition("@")
-    text = NAMES.get(name, name) + (f", {size} px searched" if size else "")
+    text = NAMES.get(name, name)
+    if size:
+        text += f", {size} px searched" if name == "ferlite" else f", scales {size} apart"
     return text if row["frames"] == frames else f"{text}\n(first {row['frames']} frames)"
 
 

@@ -9,8 +9,9 @@ anew, read from its start to its end, and a JSON record of every frame written t
 FOLDER/records.jsonl. FOLDER/facts.json says how long that took, or why it could not be done.
 
 Roads: decode (no faces: OpenCV reads the frames), ferlite (ferlite@960: searched at 960 pixels),
-haar-loop and yunet-loop (what tutorials show, with ferlite's emotion network, one run a face), fer
-and fer-mtcnn, deepface, hsemotion-onnx (behind YuNet: it has no detector).
+haar-loop (haar-loop@1.3: at the scales of other tutorials, 1.3 apart, five neighbours) and
+yunet-loop (what tutorials show, with ferlite's emotion network, one run a face), fer and fer-mtcnn,
+deepface, hsemotion-onnx (behind YuNet: it has no detector).
 """
 
 from __future__ import annotations
@@ -98,13 +99,15 @@ def haar_loop(options: argparse.Namespace) -> Road:
 
     cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
     network = Network(options)
+    _, _, factor = options.road.partition("@")
+    arguments = (float(factor), 5) if factor else ()  # of OpenCV's own tutorial: none
 
     def road(clip: str) -> Iterator[list[Record]]:
         for image in pictures(clip):
             gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
             yield [
                 record((x, y, w, h), network.emotion(gray[y : y + h, x : x + w]))
-                for x, y, w, h in cascade.detectMultiScale(gray)
+                for x, y, w, h in cascade.detectMultiScale(gray, *arguments)
             ]
 
     return road

@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 
 LARGEST_SIDE: int
 
+# y, u, v and the matrix: see ferlite.planes.
+PlanesFields = tuple[
+    NDArray[np.uint8],
+    NDArray[np.uint8],
+    NDArray[np.uint8],
+    tuple[float, float, float, float, float, float],
+]
+
 @overload
 def crop_faces(
     image: NDArray[np.uint8],
@@ -60,16 +68,50 @@ def letterbox(
     enlarge: bool,
     threads: int,
 ) -> tuple[float, int, int]: ...
-def join_planes(
-    y: NDArray[np.uint8],
-    u: NDArray[np.uint8],
-    v: NDArray[np.uint8],
-    matrix: Sequence[float],
-    out: NDArray[np.uint8],
+@overload
+def crop_planes(
+    image: PlanesFields,
+    boxes: NDArray[np.float32],
+    angles: NDArray[np.float64],
+    out: NDArray[np.float32],
+    color: str,
+    scale: float,
+    offset: float,
+    threads: int,
 ) -> None: ...
-def place(
-    width: int, height: int, canvas_width: int, canvas_height: int, enlarge: bool
-) -> tuple[float, int, int, int, int]: ...
+@overload
+def crop_planes(
+    image: PlanesFields,
+    boxes: NDArray[np.float32],
+    angles: NDArray[np.float64],
+    out: NDArray[np.uint8],
+    color: str,
+    scale: float,
+    offset: float,
+    threads: int,
+) -> None: ...
+@overload
+def letterbox_planes(
+    image: PlanesFields,
+    out: NDArray[np.float32],
+    color: str,
+    scale: float,
+    offset: float,
+    padding: float,
+    enlarge: bool,
+    threads: int,
+) -> tuple[float, int, int]: ...
+@overload
+def letterbox_planes(
+    image: PlanesFields,
+    out: NDArray[np.uint8],
+    color: str,
+    scale: float,
+    offset: float,
+    padding: float,
+    enlarge: bool,
+    threads: int,
+) -> tuple[float, int, int]: ...
 def nms(
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ferlite import _core, arguments
 from ferlite.errors import UsageError
+from ferlite.planes import Planes
 from ferlite.types import Color
 
 PixelType = Literal["float32", "uint8"]
@@ -34,7 +35,7 @@ _COLORS: dict[str, Color] = {"bgr": "bgr", "rgb": "rgb", "gray": "gray"}
 
 
 def crop_faces(
-    image: NDArray[np.uint8],
+    image: NDArray[np.uint8] | Planes,
     boxes: ArrayLike,
     *,
     size: tuple[int, int],
@@ -57,7 +58,8 @@ def crop_faces(
     n and m being the shrink rounded up, at most 32. Edge pixels are repeated outside the frame.
 
     image: uint8 [height, width, 3], or [height, width] which is gray whatever `image_color` says;
-        any strides.
+        any strides. Or the planes of a decoder's picture, whose channels are made of what was
+        resampled and then held to 0..255.
     boxes: [n, 4] x, y, width, height in pixels, computed with as float32. They may lie outside
         the frame and be of any finite size; n may be 0.
     size: (width, height) of every crop.
@@ -70,29 +72,28 @@ def crop_faces(
     threads: crops are shared out over at most this many threads; the result is the same.
     out: C-contiguous array of the result's shape and dtype to write to and return.
     """
-    _check_image(image)
     box_array = _boxes(boxes)
     n = len(box_array)
     result, pixels = _target(n, size, color, dtype, layout, out)
+    where = (
+        box_array,
+        _NO_ANGLES if angles is None else _vector("angles", angles, n, np.float64),
+        pixels,
+    )
+    levels = _finite("scale", scale), _finite("offset", offset), _threads(threads)
     try:
-        _core.crop_faces(
-            image,
-            box_array,
-            _NO_ANGLES if angles is None else _vector("angles", angles, n, np.float64),
-            pixels,
-            _color_of(image, image_color),
-            color,
-            _finite("scale", scale),
-            _finite("offset", offset),
-            _threads(threads),
-        )
+        if isinstance(image, Planes):
+            _core.crop_planes(image.fields, *where, color, *levels)
+        else:
+            _check_image(image)
+            _core.crop_faces(image, *where, _color_of(image, image_color), color, *levels)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return result
 
 
 def letterbox(
-    image: NDArray[np.uint8],
+    image: NDArray[np.uint8] | Planes,
     size: tuple[int, int],
     *,
     color: Color = "bgr",
@@ -119,22 +120,17 @@ def letterbox(
     Returns the canvas [height, width, channels] or [channels, height, width], the zoom, and
     (dx, dy): a point p of the frame lies at p * zoom + (dx, dy) on the canvas, exactly.
     """
-    _check_image(image)
     padding = arguments.number("padding", padding, 0, 255, "give a level from 0 to 255")
     batch = None if out is None else _output(out)[np.newaxis]
     result, pixels = _target(1, size, color, dtype, layout, batch)
+    levels = _finite("scale", scale), _finite("offset", offset), padding, enlarge, _threads(threads)
     try:
-        zoom, dx, dy = _core.letterbox(
-            image,
-            pixels,
-            _color_of(image, image_color),
-            color,
-            _finite("scale", scale),
-            _finite("offset", offset),
-            padding,
-            enlarge,
-            _threads(threads),
-        )
+        if isinstance(image, Planes):
+            zoom, dx, dy = _core.letterbox_planes(image.fields, pixels, color, *levels)
+        else:
+            _check_image(image)
+            named = _color_of(image, image_color)
+            zoom, dx, dy = _core.letterbox(image, pixels, named, color, *levels)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return result[0] if out is None else out, zoom, (dx, dy)

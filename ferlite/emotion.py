@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite import arguments, crops, planes, session
+from ferlite import arguments, crops, session
 from ferlite.bundles import Bundle, CropGeometry, EmotionBundle, InputSpec
 from ferlite.errors import ModelError
 from ferlite.planes import Planes
@@ -76,16 +75,12 @@ class EmotionClassifier:
         if geometry.rotate and landmarks is not None:
             eyes = landmarks[:, 1] - landmarks[:, 0]
             angles = np.arctan2(eyes[:, 1], eyes[:, 0]).astype(np.float32)
-        cut: Callable[..., NDArray[Any]] = crops.crop_faces
-        if isinstance(image, Planes):
-            cut = planes.crop_faces
-        elif image.ndim == 2:
-            cut = partial(cut, image_color="gray")
-        return cut(
+        return crops.crop_faces(
             image,
             squares(boxes, geometry),
             size=(spec.width, spec.height),
             color=spec.color,
+            image_color="gray" if len(image.shape) == 2 else "bgr",
             dtype=spec.dtype,
             scale=spec.scale,
             offset=spec.offset,

@@ -1,6 +1,5 @@
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <tuple>
@@ -47,23 +46,38 @@ std::tuple<double, std::ptrdiff_t, std::ptrdiff_t> letterbox_into(
     return {placement.scale, placement.x, placement.y};
 }
 
-void join_into(const Array<std::uint8_t>& y, const Array<std::uint8_t>& u,
-               const Array<std::uint8_t>& v, const std::array<float, 6>& matrix,
-               const Array<std::uint8_t>& out) {
+// The fields of ferlite.planes.Planes.
+using PlanesFields =
+    std::tuple<Array<std::uint8_t>, Array<std::uint8_t>, Array<std::uint8_t>, std::array<float, 6>>;
+
+Planes planes_view(const PlanesFields& image) {
+    const auto& [y, u, v, matrix] = image;
     const auto [black, y_gain, u_blue, u_green, v_green, v_red] = matrix;
-    join_planes(image_view(y, "gray"), image_view(u, "gray"), image_view(v, "gray"),
-                {black, y_gain, u_blue, u_green, v_green, v_red},
-                batch_view(out, 1, Color::bgr)[0]);
+    return {image_view(y, "gray"),
+            image_view(u, "gray"),
+            image_view(v, "gray"),
+            {black, y_gain, u_blue, u_green, v_green, v_red}};
 }
 
-std::tuple<double, std::ptrdiff_t, std::ptrdiff_t, std::ptrdiff_t, std::ptrdiff_t> placed(
-    std::ptrdiff_t width, std::ptrdiff_t height, std::ptrdiff_t canvas_width,
-    std::ptrdiff_t canvas_height, bool enlarge) {
-    if (std::min({width, height, canvas_width, canvas_height}) < 1) {
-        throw std::invalid_argument("a side is under 1");
-    }
-    const Placement at = place(width, height, canvas_width, canvas_height, enlarge);
-    return {at.scale, at.x, at.y, at.width, at.height};
+template <class T>
+void crop_planes_into(const PlanesFields& image, const Array<float>& boxes,
+                      const Array<double>& angles, const Array<T>& out, const std::string& color,
+                      float scale, float offset, int threads) {
+    require_threads(threads);
+    const Format format{color_named(color), scale, offset};
+    crop_faces(planes_view(image), boxes_span(boxes), vector_span(angles, "angles"), format,
+               batch_view(out, boxes.shape(0), format.color), threads);
+}
+
+template <class T>
+std::tuple<double, std::ptrdiff_t, std::ptrdiff_t> letterbox_planes_into(
+    const PlanesFields& image, const Array<T>& out, const std::string& color, float scale,
+    float offset, float padding, bool enlarge, int threads) {
+    require_threads(threads);
+    const Format format{color_named(color), scale, offset};
+    const Placement placement = letterbox(planes_view(image), format, padding, enlarge,
+                                          batch_view(out, 1, format.color)[0], threads);
+    return {placement.scale, placement.x, placement.y};
 }
 
 // The GIL is released for the whole of each call: see arrays.hpp.
@@ -73,6 +87,14 @@ void register_for(py::module_& module) {
                py::arg("boxes").noconvert(), py::arg("angles").noconvert(),
                py::arg("out").noconvert(), py::arg("image_color"), py::arg("color"),
                py::arg("scale"), py::arg("offset"), py::arg("threads"),
+               py::call_guard<py::gil_scoped_release>());
+    module.def("crop_planes", &crop_planes_into<T>, py::arg("image").noconvert(),
+               py::arg("boxes").noconvert(), py::arg("angles").noconvert(),
+               py::arg("out").noconvert(), py::arg("color"), py::arg("scale"), py::arg("offset"),
+               py::arg("threads"), py::call_guard<py::gil_scoped_release>());
+    module.def("letterbox_planes", &letterbox_planes_into<T>, py::arg("image").noconvert(),
+               py::arg("out").noconvert(), py::arg("color"), py::arg("scale"), py::arg("offset"),
+               py::arg("padding"), py::arg("enlarge"), py::arg("threads"),
                py::call_guard<py::gil_scoped_release>());
     module.def("letterbox", &letterbox_into<T>, py::arg("image").noconvert(),
                py::arg("out").noconvert(), py::arg("image_color"), py::arg("color"),
@@ -85,11 +107,6 @@ void register_for(py::module_& module) {
 void register_crops(py::module_& module) {
     register_for<float>(module);
     register_for<std::uint8_t>(module);
-    module.def("join_planes", &join_into, py::arg("y").noconvert(), py::arg("u").noconvert(),
-               py::arg("v").noconvert(), py::arg("matrix"), py::arg("out").noconvert(),
-               py::call_guard<py::gil_scoped_release>());
-    module.def("place", &placed, py::arg("width"), py::arg("height"), py::arg("canvas_width"),
-               py::arg("canvas_height"), py::arg("enlarge"));
     module.attr("LARGEST_SIDE") = largest_side;
     module.def("instruction_sets", &instruction_sets);
     module.def("instruction_set", &instruction_set);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "boxes.hpp"
+#include "crop_one.hpp"
 #include "kernels/kernels.hpp"
 #include "parallel.hpp"
 #include "resample.hpp"
@@ -66,6 +67,8 @@ void crop_turned(const ImageView& image, const Box& box, double angle, const For
     }
 }
 
+}  // namespace
+
 void require_angles(std::span<const Box> boxes, std::span<const double> angles) {
     if (!angles.empty() && angles.size() != boxes.size()) {
         throw std::invalid_argument("there are " + std::to_string(angles.size()) + " angles for " +
@@ -80,7 +83,6 @@ void require_angles(std::span<const Box> boxes, std::span<const double> angles) 
     }
 }
 
-// How many bytes of the frame are read, for useful_threads.
 double bytes_read(const ImageView& image, std::span<const Box> boxes,
                   std::span<const double> angles) {
     double bytes = 0;
@@ -93,7 +95,15 @@ double bytes_read(const ImageView& image, std::span<const Box> boxes,
     return bytes;
 }
 
-}  // namespace
+template <class T>
+void crop_one(const ImageView& image, const Box& box, double angle, const Format& format,
+              const PixelsView<T>& out, Scratch& scratch) {
+    if (angle == 0.0) {
+        crop_upright(image, box, format, out, scratch);
+    } else {
+        crop_turned(image, box, angle, format, out, scratch);
+    }
+}
 
 template <class T>
 void crop_faces(const ImageView& image, std::span<const Box> boxes, std::span<const double> angles,
@@ -104,16 +114,16 @@ void crop_faces(const ImageView& image, std::span<const Box> boxes, std::span<co
     const ImageView forward = with_forward_channels(image);
     const auto crop = [&](std::ptrdiff_t i, Scratch& scratch) {
         const auto at = static_cast<std::size_t>(i);
-        if (angles.empty() || angles[at] == 0.0) {
-            crop_upright(forward, boxes[at], format, out[i], scratch);
-        } else {
-            crop_turned(forward, boxes[at], angles[at], format, out[i], scratch);
-        }
+        crop_one(forward, boxes[at], angles.empty() ? 0.0 : angles[at], format, out[i], scratch);
     };
     parallel_for<Scratch>(static_cast<std::ptrdiff_t>(boxes.size()),
                           useful_threads(bytes_read(image, boxes, angles), threads), crop);
 }
 
+template void crop_one<float>(const ImageView&, const Box&, double, const Format&,
+                              const PixelsView<float>&, Scratch&);
+template void crop_one<std::uint8_t>(const ImageView&, const Box&, double, const Format&,
+                                     const PixelsView<std::uint8_t>&, Scratch&);
 template void crop_faces<float>(const ImageView&, std::span<const Box>, std::span<const double>,
                                 const Format&, const BatchView<float>&, int);
 template void crop_faces<std::uint8_t>(const ImageView&, std::span<const Box>,

@@ -92,6 +92,27 @@ Placement letterbox(const ImageView& image, const Format& format, float padding,
     return placement;
 }
 
+template <class T>
+Placement letterbox(const Planes& image, const Format& format, float padding, bool enlarge,
+                    const PixelsView<T>& canvas, int threads) {
+    require_pixels(image.y);
+    const Placement placement =
+        place(image.y.width, image.y.height, canvas.width, canvas.height, enlarge);
+    pad(canvas, placement, format, padding);
+    const auto side = [&placement](std::ptrdiff_t inner) {
+        return static_cast<float>(static_cast<double>(inner) / placement.scale);
+    };
+    const Box whole{0, 0, side(placement.width), side(placement.height)};
+    const PixelsView<T> inner =
+        part(canvas, placement.x, placement.y, placement.width, placement.height);
+    crop_faces<T>(image, {&whole, 1}, {}, format, {inner, 1, 0}, threads);
+    return placement;
+}
+
+template Placement letterbox<float>(const Planes&, const Format&, float, bool,
+                                    const PixelsView<float>&, int);
+template Placement letterbox<std::uint8_t>(const Planes&, const Format&, float, bool,
+                                           const PixelsView<std::uint8_t>&, int);
 template Placement letterbox<float>(const ImageView&, const Format&, float, bool,
                                     const PixelsView<float>&, int);
 template Placement letterbox<std::uint8_t>(const ImageView&, const Format&, float, bool,

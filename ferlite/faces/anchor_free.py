@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite import arguments, crops, planes, session
+from ferlite import arguments, crops, session
 from ferlite.bundles import Bundle, FaceBundle
 from ferlite.errors import ModelError
 from ferlite.faces import detector
@@ -166,8 +166,6 @@ def _canvas(height: int, width: int, side: float) -> tuple[int, int]:
 
 def _place(image: Picture, canvas: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
     """Fits a frame onto its canvas; returns zoom and offset."""
-    if isinstance(image, Planes):
-        return planes.letterbox(image, canvas, enlarge=False)
     size = canvas.shape[1], canvas.shape[0]
     _, zoom, offset = crops.letterbox(image, size, padding=0, enlarge=False, out=canvas)
     return zoom, offset

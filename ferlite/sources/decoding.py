@@ -158,9 +158,13 @@ def _planes(frame: VideoFrame) -> Planes | None:
         return None
     full = named_full or int(frame.color_range) == _FULL_RANGE
     y, u, v = (
-        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
+            : plane.height, : plane.width
+        ]
         for plane in frame.planes
     )
+    if u.shape[0] == y.shape[0] != 1 and u.shape[1] < y.shape[1]:
+        u, v = u[::2], v[::2]  # 4:2:2 read as 4:2:0
     return Planes(y, u, v, YuvMatrix.of(*shares, full))
 
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "ferlite/image_view.hpp"
+#include "ferlite/planes.hpp"
 
 namespace ferlite {
 
@@ -28,6 +29,16 @@ Placement letterbox(const ImageView& image, const Format& format, float padding,
 extern template Placement letterbox<float>(const ImageView&, const Format&, float, bool,
                                            const PixelsView<float>&, int);
 extern template Placement letterbox<std::uint8_t>(const ImageView&, const Format&, float, bool,
+                                                  const PixelsView<std::uint8_t>&, int);
+
+// The same of a picture in planes.
+template <class T>
+Placement letterbox(const Planes& image, const Format& format, float padding, bool enlarge,
+                    const PixelsView<T>& canvas, int threads);
+
+extern template Placement letterbox<float>(const Planes&, const Format&, float, bool,
+                                           const PixelsView<float>&, int);
+extern template Placement letterbox<std::uint8_t>(const Planes&, const Format&, float, bool,
                                                   const PixelsView<std::uint8_t>&, int);
 
 }  // namespace ferlite

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <span>
+
+#include "ferlite/crop.hpp"
 #include "ferlite/image_view.hpp"
 
 namespace ferlite {
@@ -16,10 +19,25 @@ struct YuvMatrix {
     float v_red;
 };
 
-// Three gray planes of equal size as one picture in BGR, each channel rounded and held to 0..255.
-// Throws std::invalid_argument where the sizes differ, pixels of a row do not follow one another,
-// or the matrix is out of range.
-void join_planes(const ImageView& y, const ImageView& u, const ImageView& v,
-                 const YuvMatrix& matrix, const PixelsView<std::uint8_t>& out);
+// A picture in three gray planes; u and v as large as y, or half as large, rounded up.
+struct Planes {
+    ImageView y;
+    ImageView u;
+    ImageView v;
+    YuvMatrix matrix;
+};
+
+// crop_faces of such a picture. Channels are held to 0..255 once they are resampled; those of bytes
+// in BGR, which detectors want of whole frames, may be off by 2 levels. Throws
+// std::invalid_argument as that does, and for planes or a matrix that are out of range.
+template <class T>
+void crop_faces(const Planes& image, std::span<const Box> boxes, std::span<const double> angles,
+                const Format& format, const BatchView<T>& out, int threads);
+
+extern template void crop_faces<float>(const Planes&, std::span<const Box>, std::span<const double>,
+                                       const Format&, const BatchView<float>&, int);
+extern template void crop_faces<std::uint8_t>(const Planes&, std::span<const Box>,
+                                              std::span<const double>, const Format&,
+                                              const BatchView<std::uint8_t>&, int);
 
 }  // namespace ferlite

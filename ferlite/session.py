@@ -166,9 +166,9 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     # A plan of the memory for each shape of input, kept: of the emotion network with batches of 1
     # to 64 it took 8 MB (INT8) and 28 MB (fp32), and saved at most 1 % of the time.
     options.enable_mem_pattern = False
-    # Threads that wait by spinning shorten a run by 20 to 45 % on idle cores, and then burn 16 to 27
-    # ms of processor time for each frame of a camera, where a run takes 1 to 4: a whole video took
-    # a third longer.
+    # Threads that wait by spinning shorten a run by 20 to 45 % on idle cores, and then burn 16 to
+    # 27 ms of processor time for each frame of a camera, where a run takes 1 to 4: a whole video
+    # took a third longer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return options

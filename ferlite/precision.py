@@ -9,6 +9,7 @@ thread count, then remembered in the user's cache folder. Where there is but one
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
@@ -217,6 +218,8 @@ def _key(bundle: Bundle, threads: int, ways: Iterable[Way]) -> str:
         *(bundle.files[name][:16] for _, name in sorted(bundle.precisions.items())),
         *versions,
         cache.processor(),
+        # A virtual machine may hide VNNI, and INT8 then answers otherwise.
+        hashlib.sha256(cache.instructions().encode()).hexdigest()[:16],
         f"threads={threads}",
         ", ".join(map(str, ways)),
     ]

@@ -14,6 +14,7 @@ import tiny_model
 from onnx import numpy_helper
 
 from ferlite import bundles, emotion, precision, session
+from ferlite import cache as user_cache
 from ferlite.emotion import EmotionClassifier
 from ferlite.errors import ProviderError
 from ferlite.precision import Choice, Measured, Way
@@ -357,3 +358,12 @@ def test_the_key_names_what_the_answer_depends_on(bundle: bundles.EmotionBundle)
     for part in parts:
         assert part in key
     assert key != precision._key(bundle, 3, [CPU_FP32, OV_FP32])
+
+
+@pytest.mark.parametrize("what", ["processor", "instructions"])
+def test_another_machine_measures_anew(
+    bundle: bundles.EmotionBundle, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    key = precision._key(bundle, 1, [CPU_FP32, CPU_INT8])
+    monkeypatch.setattr(user_cache, what, lambda: "another")
+    assert precision._key(bundle, 1, [CPU_FP32, CPU_INT8]) != key

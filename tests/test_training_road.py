@@ -214,10 +214,12 @@ def test_soft_targets_are_the_stated_mixture(trained: tuple[Path, Path], exporte
     mirrored = np.ascontiguousarray(data.images[:, :, ::-1])
     says = (teacher.probabilities(data.images) + teacher.probabilities(mirrored)) / 2
     np.testing.assert_allclose(
-        soften(data, teacher, 0.25).targets, 0.75 * data.targets + 0.25 * says, atol=1e-6
+        soften(data, [teacher], 0.25).targets, 0.75 * data.targets + 0.25 * says, atol=1e-6
     )
+    twice = soften(data, [teacher, teacher], 0.25).targets
+    np.testing.assert_allclose(twice, soften(data, [teacher], 0.25).targets, atol=1e-7)
     with pytest.raises(UsageError, match=r"teacher weight 0\.0"):
-        soften(data, teacher, 0.0)
+        soften(data, [teacher], 0.0)
 
 
 def test_folded_pools_compute_the_same() -> None:

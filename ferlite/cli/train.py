@@ -173,7 +173,10 @@ Examples:
     "--targets", type=click.Choice(["votes", "majority"]), help="Emotion: vote shares or labels."
 )
 @click.option(
-    "--teacher", type=click.Path(path_type=Path), help="Emotion: learn from this network too."
+    "--teacher",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Emotion: learn from this network too; of several, from their mean.",
 )
 @click.option("--teacher-weight", type=float, default=0.5, show_default=True)
 @click.option("--teacher-scale", type=float, help="Its input: pixel * scale + offset; 1/255.")
@@ -246,7 +249,7 @@ def _train_emotion(
     arch: str,
     protocol: str | None,
     size: int | None,
-    teacher: Path | None,
+    teacher: tuple[Path, ...],
     teacher_weight: float,
     teacher_scale: float | None,
     teacher_offset: float | None,
@@ -262,10 +265,11 @@ def _train_emotion(
     size = _EMOTION_SIZE if size is None else size
     train_data = load_split(data, "train", protocol, size)
     valid_data = load_split(data, "valid", train_data.protocol, size)
-    if teacher is not None:
-        opened = open_classifier(teacher, scale=teacher_scale, offset=teacher_offset)
+    if teacher:
+        opened = [open_classifier(t, scale=teacher_scale, offset=teacher_offset) for t in teacher]
         train_data = soften(train_data, opened, teacher_weight)
-        options = replace(options, teacher=fingerprint(teacher), teacher_weight=teacher_weight)
+        named = ", ".join(map(fingerprint, teacher))
+        options = replace(options, teacher=named, teacher_weight=teacher_weight)
     progress = _Progress()
     with progress.live():
         best = fit(

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the random views; angles in degrees, shifts in pixels of the 48x48 picture."""
+    """Ranges of the random views; angles in degrees, shifts in pixels of the 48x48 picture.
+
+    Zoom and shift are those that the crops of detected faces have (docs/crop-geometry.md).
+    """
 
     rotation_deg: float = 18.0
-    scale_min: float = 0.85
-    scale_max: float = 1.2
-    shift_px: float = 5.0
+    scale_min: float = 0.77
+    scale_max: float = 1.45
+    shift_px: float = 6.0
     shear: float = 0.08
     contrast: float = 0.35
     brightness: float = 35.0

@@ -108,7 +108,7 @@ def _training(training: dict[str, Any]) -> list[str]:
     lines += [f"- {name.replace('_', ' ')}: {options[name]}" for name in shown if name in options]
     if teacher:
         lines.append(
-            f"- targets: {options.get('teacher_weight', 0):.0%} predictions of the teacher "
+            f"- targets: {options.get('teacher_weight', 0):.0%} predictions of "
             f"`{teacher}` (knowledge distillation), the rest crowd votes"
         )
     elif "targets" in options:
@@ -181,8 +181,8 @@ def _commands(facts: dict[str, Any]) -> list[str]:
     settings = "".join(
         f" --{name.replace('_', '-')} {options[name]}" for name in _SETTINGS if name in options
     )
-    if options.get("teacher"):
-        settings += f" --teacher {options['teacher'].split()[0]}"
+    for teacher in filter(None, options.get("teacher", "").split(", ")):
+        settings += f" --teacher {teacher.split()[0]}"
     if run.get("init"):
         settings += f" --init {run['init'].split()[0]}"
     data = "FACES" if face else "FER"

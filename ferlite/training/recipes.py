@@ -59,7 +59,7 @@ class TrainOptions(FitOptions):
 
     targets: "votes" trains on all images and their vote shares; "majority" on the judged ones
         and their one label.
-    teacher, teacher_weight: file name and digest of the network whose predictions make up that
+    teacher, teacher_weight: file names and digests of networks whose mean prediction makes up that
         share of the targets (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
     """
 

@@ -17,8 +17,8 @@ from typing import Any
 NAMES = {
     "decode": "decoding alone (OpenCV)",
     "ferlite": "ferlite",
-    "haar-loop": "loop: Haar, ONNX Runtime",
-    "yunet-loop": "loop: YuNet, ONNX Runtime",
+    "haar-loop": "Haar loop",
+    "yunet-loop": "YuNet loop",
     "fer-mtcnn": "fer with MTCNN",
     "hsemotion-onnx": "YuNet, hsemotion-onnx",
 }
@@ -35,7 +35,7 @@ def label(row: Mapping[str, Any], frames: int) -> str:
     name, _, size = row["road"].partition("@")
     text = NAMES.get(name, name)
     if size:
-        text += f", {size} px searched" if name == "ferlite" else f", scales {size} apart"
+        text += f", {size} px searched" if name == "ferlite" else f", scale factor {size}"
     return text if row["frames"] == frames else f"{text}\n(first {row['frames']} frames)"
 
 
@@ -72,11 +72,12 @@ def plot(facts: Mapping[str, Any], file: str) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("frames a second, decoding included (logarithmic)")
     width, height = facts["size"]
-    axes.set_title(
+    figure.suptitle(
         f"{facts['clip']}, {width}x{height}, {facts['frames']} frames;"
         f" median of {facts['rounds']} rounds, slowest to fastest",
         fontsize=10,
-        loc="left",
+        x=0.01,
+        ha="left",
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

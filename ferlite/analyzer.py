@@ -28,7 +28,7 @@ VERSIONED = ("numpy", "opencv-python-headless", "av")
 
 # Of the frames under way: 20 of 1080p, which the queues never hold, but one of 48 megapixels.
 PIXEL_BYTES = 2**27
-# Frames waiting for each stage. Decoders give several at a time and pause; of a file, where nobody
+# Frames waiting to be searched. Decoders give several at a time and pause; of a file, where nobody
 # waits for the newest, more of them keep the stages behind busy.
 FILE_DEPTH, LIVE_DEPTH = 4, 2
 

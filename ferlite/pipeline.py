@@ -152,7 +152,7 @@ class Pipeline(Generic[T]):
 
     source: read on a thread of its own; one that has `close()` must allow it from another thread.
     stages: (name, function of one item, or `Together`) each run on a thread of its own.
-    depth: items in each queue.
+    depth: items that may wait for the first stage; for each of the others at most 2.
     expendable: of two items for which this is true, the newer one replaces the older one where it
         would have to wait, as frames of a camera must.
     weigh, limit: the weight of an item, and of all that are under way; the source is read on when
@@ -191,7 +191,7 @@ class Pipeline(Generic[T]):
         def weight(item: Any) -> float:
             return 0.0 if weigh is None or (expendable and expendable(item)) else weigh(item)
 
-        queues = [_Queue(depth, expendable), *(_Queue(depth) for _ in stages)]
+        queues = [_Queue(depth, expendable), *(_Queue(min(depth, 2)) for _ in stages)]
         self._first, self._last = queues[0], queues[-1]
         self._queues = queues
         # The threads hold the queues but not this object, so that it can be collected. Daemons:

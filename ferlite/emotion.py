@@ -86,6 +86,7 @@ class EmotionClassifier:
             offset=spec.offset,
             layout=spec.layout,
             angles=angles,
+            threads=self.threads,
         )
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:

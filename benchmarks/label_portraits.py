@@ -1,4 +1,4 @@
-"""FER+ training pictures as photographs with a face box: `faces.json` for `ferlite train --task face`.
+"""FER+ training pictures as photographs with a box, for `ferlite train --task face --extra-data`.
 
 A detector that learned from photographs alone misses faces that fill their picture, as FER+'s do.
 Boxes and landmarks are drawn by SCRFD, whose boxes the photographs have too; where it sees nothing
@@ -52,7 +52,9 @@ def found_faces(
         landmarks = place[:, np.newaxis] + points.reshape(-1, 5, 2) * stride
         kept = score[:, 0] >= LEAST_SCORE
         parts.append((score[kept, 0], corners[kept], landmarks[kept]))
-    scores, boxes, landmarks = (np.concatenate(part).astype(np.float32) for part in zip(*parts))
+    scores, boxes, landmarks = (
+        np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True)
+    )
     return scores, boxes, landmarks
 
 
@@ -92,9 +94,7 @@ def main() -> None:
     chosen = np.random.default_rng(options.seed).permutation(len(data))[: options.n]
     pictures = np.stack(
         [
-            cv2.resize(
-                data.images[i], None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC
-            )
+            cv2.resize(data.images[i], None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
             for i in np.sort(chosen)
         ]
     )

@@ -12,14 +12,6 @@ from numpy.typing import NDArray
 
 LARGEST_SIDE: int
 
-# y, u, v and the matrix: see ferlite.planes.
-PlanesFields = tuple[
-    NDArray[np.uint8],
-    NDArray[np.uint8],
-    NDArray[np.uint8],
-    tuple[float, float, float, float, float, float],
-]
-
 @overload
 def crop_faces(
     image: NDArray[np.uint8],
@@ -70,7 +62,10 @@ def letterbox(
 ) -> tuple[float, int, int]: ...
 @overload
 def crop_planes(
-    image: PlanesFields,
+    y: NDArray[np.uint8],
+    u: NDArray[np.uint8],
+    v: NDArray[np.uint8],
+    matrix: tuple[float, float, float, float, float, float],
     boxes: NDArray[np.float32],
     angles: NDArray[np.float64],
     out: NDArray[np.float32],
@@ -81,7 +76,10 @@ def crop_planes(
 ) -> None: ...
 @overload
 def crop_planes(
-    image: PlanesFields,
+    y: NDArray[np.uint8],
+    u: NDArray[np.uint8],
+    v: NDArray[np.uint8],
+    matrix: tuple[float, float, float, float, float, float],
     boxes: NDArray[np.float32],
     angles: NDArray[np.float64],
     out: NDArray[np.uint8],
@@ -92,7 +90,10 @@ def crop_planes(
 ) -> None: ...
 @overload
 def letterbox_planes(
-    image: PlanesFields,
+    y: NDArray[np.uint8],
+    u: NDArray[np.uint8],
+    v: NDArray[np.uint8],
+    matrix: tuple[float, float, float, float, float, float],
     out: NDArray[np.float32],
     color: str,
     scale: float,
@@ -103,7 +104,10 @@ def letterbox_planes(
 ) -> tuple[float, int, int]: ...
 @overload
 def letterbox_planes(
-    image: PlanesFields,
+    y: NDArray[np.uint8],
+    u: NDArray[np.uint8],
+    v: NDArray[np.uint8],
+    matrix: tuple[float, float, float, float, float, float],
     out: NDArray[np.uint8],
     color: str,
     scale: float,

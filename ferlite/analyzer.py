@@ -26,7 +26,7 @@ from ferlite.types import Color, Detections, Emotion, Face, Frame, FrameResult
 
 VERSIONED = ("numpy", "opencv-python-headless", "av")
 
-# Of the frames under way: 20 of 1080p, which the queues never hold, but one of 48 megapixels.
+# Of the frames under way, as BGR: 20 of 1080p, more than the queues hold, but one of 48 megapixels.
 PIXEL_BYTES = 2**27
 # Frames waiting to be searched. Decoders give several at a time and pause; of a file, where nobody
 # waits for the newest, more of them keep the stages behind busy.
@@ -55,7 +55,7 @@ class Analyzer:
     track_memory_s: how long a face may be missed and keep its identity, seconds.
     color: of the arrays that callers hand over: "bgr", "rgb" or "gray"; HxW is always grey.
 
-    Safe to use from several threads: networks run concurrently, a detector takes turns, and each
+    Safe to use from several threads: networks run concurrently, OpenCV takes turns, and each
     `frames` or `stream` has threads and tracks of its own.
     Raises UsageError, ModelError, ProviderError.
     """

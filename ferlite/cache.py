@@ -13,9 +13,15 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """$XDG_CACHE_HOME/ferlite, or ~/.cache/ferlite; perhaps not there yet."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "ferlite"
+    """$XDG_CACHE_HOME/ferlite, or ~/.cache/ferlite; perhaps not there yet.
+
+    OSError where the user has no home.
+    """
+    root = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "ferlite"
+    except RuntimeError as error:  # neither $HOME nor an entry in the list of users
+        raise OSError(str(error)) from None
 
 
 def temporary(path: Path) -> Path:

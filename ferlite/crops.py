@@ -83,7 +83,7 @@ def crop_faces(
     levels = _finite("scale", scale), _finite("offset", offset), _threads(threads)
     try:
         if isinstance(image, Planes):
-            _core.crop_planes(image.fields, *where, color, *levels)
+            _core.crop_planes(*image.fields, *where, color, *levels)
         else:
             _check_image(image)
             _core.crop_faces(image, *where, _color_of(image, image_color), color, *levels)
@@ -113,7 +113,8 @@ def letterbox(
     enlarge: False leaves a frame that is smaller than the canvas at its size (zoom 1).
     padding: level 0..255 beside the frame, before `scale` and `offset` apply. 114 is what the YOLO
         family pads with (Ultralytics' LetterBox).
-    threads: bands of rows are shared out over at most this many threads.
+    threads: bands of an array's rows are shared out over at most this many threads; planes take
+        one.
     out: C-contiguous array of the canvas's shape and dtype, such as one slot of a batch.
     The other arguments are those of crop_faces.
 
@@ -126,7 +127,8 @@ def letterbox(
     levels = _finite("scale", scale), _finite("offset", offset), padding, enlarge, _threads(threads)
     try:
         if isinstance(image, Planes):
-            zoom, dx, dy = _core.letterbox_planes(image.fields, pixels, color, *levels)
+            y, u, v, matrix = image.fields
+            zoom, dx, dy = _core.letterbox_planes(y, u, v, matrix, pixels, color, *levels)
         else:
             _check_image(image)
             named = _color_of(image, image_color)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 from ferlite import cache
@@ -34,8 +35,17 @@ def folder() -> Path:
 
 def load(digest: str) -> bytes | None:
     """The optimised form, as ONNX, of the model with this SHA-256; None where none is kept."""
-    for path in folder().glob(f"{_key(digest)}-*.onnx"):
+    for path in _kept(digest):
         try:
+            facts = path.lstat()
+            # Only what this user wrote and nobody else can have changed since.
+            if (
+                not stat.S_ISREG(facts.st_mode)
+                or facts.st_uid != os.getuid()
+                or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+                or facts.st_size > 2 * LARGEST_BYTES
+            ):
+                continue
             content = path.read_bytes()
             if path.stem.endswith("-" + hashlib.sha256(content).hexdigest()):
                 with contextlib.suppress(OSError):
@@ -45,6 +55,20 @@ def load(digest: str) -> bytes | None:
         except OSError:
             continue
     return None
+
+
+def discard(digest: str) -> None:
+    """Remove what is kept of a model: it was not what it should be."""
+    for path in _kept(digest):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _kept(digest: str) -> list[Path]:
+    try:
+        return list(folder().glob(f"{_key(digest)}-*.onnx"))
+    except OSError:
+        return []
 
 
 def begin(digest: str, size: int) -> Path | None:

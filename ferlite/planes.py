@@ -56,7 +56,14 @@ class YuvMatrix:
     @property
     def values(self) -> tuple[float, float, float, float, float, float]:
         """In the order of the C++ core."""
-        return (self.black, self.y_gain, self.u_blue, self.u_green, self.v_green, self.v_red)
+        return (
+            float(self.black),
+            float(self.y_gain),
+            float(self.u_blue),
+            float(self.u_green),
+            float(self.v_green),
+            float(self.v_red),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,9 @@ class Planes:
 
     def __post_init__(self) -> None:
         planes = (self.y, self.u, self.v)
+        if not all(isinstance(plane, np.ndarray) for plane in planes):
+            kinds = ", ".join(type(plane).__name__ for plane in planes)
+            raise UsageError(f"planes {kinds} make no picture; give uint8 arrays y, u and v")
         whole, *smaller = (plane.shape for plane in planes)
         half = tuple((side + 1) // 2 for side in whole)
         if not (

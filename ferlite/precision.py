@@ -21,7 +21,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ferlite import cache, session
+from ferlite import cache, graphs, session
 from ferlite.arguments import number
 from ferlite.bundles import Bundle
 from ferlite.errors import FerliteError, ModelError, ProviderError, UsageError
@@ -128,15 +128,27 @@ def open_network(
 
     def opened(way: Way) -> Session:
         name = files[way.precision]
-        made = session.create(
-            bundle.load(name),
-            provider=way.provider,
-            threads=threads,
-            name=str(bundle.path / name if bundle.path.is_dir() else bundle.path),
-            digest=bundle.files[name] if way.precision == "int8" else "",
-        )
-        check(made)
-        return made
+
+        def made(digest: str) -> Session:
+            one = session.create(
+                bundle.load(name),
+                provider=way.provider,
+                threads=threads,
+                name=str(bundle.path / name if bundle.path.is_dir() else bundle.path),
+                digest=digest,
+            )
+            check(one)
+            return one
+
+        digest = bundle.files[name] if way.precision == "int8" else ""
+        try:
+            return made(digest)
+        except ModelError:
+            # What was kept of it on disk may be to blame.
+            if not digest:
+                raise
+            graphs.discard(digest)
+            return made("")
 
     def network(made: Session, kind: str, choice: Choice | None) -> Network:
         return Network(made, kind, files[kind], choice)

@@ -194,8 +194,10 @@ def _create_cpu(data: bytes, threads: int, name: str, digest: str) -> onnxruntim
         if (optimised := graphs.load(digest)) is not None:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             # Where this runtime cannot take it after all, it is made anew.
-            with contextlib.suppress(ModelError):
+            try:
                 return _build(optimised, options, [_CPU], name)
+            except ModelError:
+                graphs.discard(digest)
             options = _options(threads)
         file = graphs.begin(digest, len(data))
     if file is None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ferlite import cache
+from ferlite import cache, graphs
 
 
 def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,6 +13,17 @@ def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache.folder() == tmp_path / ".cache" / "ferlite"
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    with pytest.raises(OSError, match="home"):
+        cache.folder()
+    assert graphs.load("0" * 64) is None and graphs.begin("0" * 64, 1) is None
 
 
 def test_temporary_files_are_beside_and_different(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import tiny_model
 from numpy.typing import NDArray
 
 from ferlite import bundles, cache, graphs, session
+from ferlite.emotion import EmotionClassifier
 from ferlite.errors import ModelError
 
 NETWORK = tiny_model.network(int8=True, metadata={"colour": "blue"})
@@ -120,6 +121,47 @@ def test_a_verified_file_that_the_runtime_cannot_take(folder: Path, levels: list
     assert graphs.load(DIGEST) == b"junk"
     assert answer(opened()).shape == (5, 8)
     assert levels == [4, len(NETWORK)]
+    # It is gone, and the right one in its place.
+    (kept,) = folder.iterdir()
+    assert kept.stat().st_size > 4
+    opened()
+    assert levels[2:] == [kept.stat().st_size]
+
+
+def test_another_network_in_its_place_is_found_out(folder: Path, tmp_path: Path) -> None:
+    bundle = bundles.find(tiny_model.write_bundle(tmp_path / "tiny", int8=True))
+    digest = bundle.files[bundle.precisions["int8"]]
+    file = graphs.begin(digest, 4)
+    assert file is not None
+    file.write_bytes(tiny_model.negation())
+    graphs.keep(digest, file)
+    for _ in range(2):
+        classifier = EmotionClassifier(bundle, provider="cpu", precision="int8")
+        assert classifier.precision == "int8"
+        assert graphs.load(digest) != tiny_model.negation()
+
+
+def test_files_that_others_can_write_to_are_not_loaded(folder: Path) -> None:
+    opened()
+    (file,) = folder.iterdir()
+    assert graphs.load(DIGEST) is not None
+    file.chmod(0o666)
+    assert graphs.load(DIGEST) is None
+    file.chmod(0o600)
+    target = file.rename(folder / "elsewhere")
+    file.symlink_to(target)
+    assert graphs.load(DIGEST) is None
+    file.unlink()
+    os.mkfifo(file)
+    assert graphs.load(DIGEST) is None
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "no\x01" * 2000])
+def test_a_folder_that_cannot_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+    assert answer(opened()).shape == (5, 8)
 
 
 def test_nothing_is_kept_of_what_is_no_model(folder: Path) -> None:

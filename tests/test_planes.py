@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,6 +173,41 @@ def test_what_is_far_out_of_range_is_held() -> None:
     assert crop.min() == 0 and crop.max() <= 255
 
 
+def test_planes_without_a_share_are_no_trap() -> None:
+    plane = np.full((8, 8), 200, np.uint8)
+    for matrix in (YuvMatrix(0, 1, 0, 0, 0, 0), YuvMatrix(0, 0, 0, 0, 0, 0)):
+        image = Planes(plane, plane, plane, matrix)
+        for color in ("bgr", "rgb", "gray"):
+            canvas = crops.letterbox(image, (8, 8), color=color)[0]
+            assert (canvas == 200 * matrix.y_gain).all()
+
+
+def test_threads_leave_the_reference_counts_as_they_are() -> None:
+    plane = np.zeros((64, 64), np.uint8)
+    image = Planes(plane, plane, plane, BT601)
+    before = sys.getrefcount(plane)
+    work = [threading.Thread(target=lambda: crop_often(image)) for _ in range(3)]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert sys.getrefcount(plane) == before
+
+
+def crop_often(image: Planes) -> None:
+    boxes = np.array([[0, 0, 40, 40]], np.float32)
+    for _ in range(3000):
+        crops.crop_faces(image, boxes, size=(4, 4))
+
+
+def test_planes_of_something_else_are_refused() -> None:
+    plane = np.zeros((4, 4), np.uint8)
+    with pytest.raises(UsageError, match="make no picture"):
+        Planes([[1]], plane, plane, BT601)  # type: ignore[arg-type]
+    numbers = YuvMatrix(*(np.float32(v) for v in BT601.values))
+    assert crops.letterbox(Planes(plane, plane, plane, numbers), (4, 4))[1] == 1.0
+
+
 @pytest.mark.parametrize(
     "shapes",
     [
@@ -200,9 +237,9 @@ def test_the_core_refuses_what_it_cannot_read() -> None:
         (plane, plane, (-1, 1, 0, 0, 0, 0), "black"),
     ]:
         with pytest.raises(ValueError, match=why):
-            _core.crop_planes((y, u, plane, numbers), box, angles, out, "bgr", 1, 0, 1)
+            _core.crop_planes(y, u, plane, numbers, box, angles, out, "bgr", 1, 0, 1)
         with pytest.raises(ValueError, match=why):
-            _core.letterbox_planes((y, u, plane, numbers), out, "bgr", 1, 0, 0, True, 1)
+            _core.letterbox_planes(y, u, plane, numbers, out, "bgr", 1, 0, 0, True, 1)
     image = Planes(plane, plane, plane, BT601)
     for boxes in ([[0, 0, -1, 2]], [[0, 0, float("nan"), 2]]):
         with pytest.raises(UsageError, match="boxes"):

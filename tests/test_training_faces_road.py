@@ -279,10 +279,10 @@ def test_threshold_keeps_both_promises() -> None:
     # One false at 0.505 in pictures with faces: 10 of 11 are right, which is enough.
     assert of([*ten, 0.505], [True] * 10 + [False], [False] * 11, 200) == 0.01
     assert of([*ten, 0.505, 0.3], [True] * 10 + [False] * 2, [False] * 12, 200) == 0.31
-    # Two in 200 pictures without a face are one too many; two in 400 are not.
+    # Two in 100 pictures without a face are one too many; two in 200 are not.
     two = [*ten * 3, 0.605, 0.405], [True] * 30 + [False] * 2, [False] * 30 + [True] * 2
-    assert of(*two, 200) == 0.41
-    assert of(*two, 400) == 0.01
+    assert of(*two, 100) == 0.41
+    assert of(*two, 200) == 0.01
     assert of([0.995], [False], [False], 0) == 0.99
 
 

@@ -46,12 +46,12 @@ std::tuple<double, std::ptrdiff_t, std::ptrdiff_t> letterbox_into(
     return {placement.scale, placement.x, placement.y};
 }
 
-// The fields of ferlite.planes.Planes.
-using PlanesFields =
-    std::tuple<Array<std::uint8_t>, Array<std::uint8_t>, Array<std::uint8_t>, std::array<float, 6>>;
+// The fields of ferlite.planes.Planes come one by one: a tuple of arrays would be taken apart, and
+// references counted, without the GIL.
+using Levels = Array<std::uint8_t>;
+using Matrix = std::array<float, 6>;
 
-Planes planes_view(const PlanesFields& image) {
-    const auto& [y, u, v, matrix] = image;
+Planes planes_view(const Levels& y, const Levels& u, const Levels& v, const Matrix& matrix) {
     const auto [black, y_gain, u_blue, u_green, v_green, v_red] = matrix;
     return {image_view(y, "gray"),
             image_view(u, "gray"),
@@ -60,22 +60,22 @@ Planes planes_view(const PlanesFields& image) {
 }
 
 template <class T>
-void crop_planes_into(const PlanesFields& image, const Array<float>& boxes,
-                      const Array<double>& angles, const Array<T>& out, const std::string& color,
-                      float scale, float offset, int threads) {
+void crop_planes_into(const Levels& y, const Levels& u, const Levels& v, const Matrix& matrix,
+                      const Array<float>& boxes, const Array<double>& angles, const Array<T>& out,
+                      const std::string& color, float scale, float offset, int threads) {
     require_threads(threads);
     const Format format{color_named(color), scale, offset};
-    crop_faces(planes_view(image), boxes_span(boxes), vector_span(angles, "angles"), format,
-               batch_view(out, boxes.shape(0), format.color), threads);
+    crop_faces(planes_view(y, u, v, matrix), boxes_span(boxes), vector_span(angles, "angles"),
+               format, batch_view(out, boxes.shape(0), format.color), threads);
 }
 
 template <class T>
 std::tuple<double, std::ptrdiff_t, std::ptrdiff_t> letterbox_planes_into(
-    const PlanesFields& image, const Array<T>& out, const std::string& color, float scale,
-    float offset, float padding, bool enlarge, int threads) {
+    const Levels& y, const Levels& u, const Levels& v, const Matrix& matrix, const Array<T>& out,
+    const std::string& color, float scale, float offset, float padding, bool enlarge, int threads) {
     require_threads(threads);
     const Format format{color_named(color), scale, offset};
-    const Placement placement = letterbox(planes_view(image), format, padding, enlarge,
+    const Placement placement = letterbox(planes_view(y, u, v, matrix), format, padding, enlarge,
                                           batch_view(out, 1, format.color)[0], threads);
     return {placement.scale, placement.x, placement.y};
 }
@@ -88,11 +88,13 @@ void register_for(py::module_& module) {
                py::arg("out").noconvert(), py::arg("image_color"), py::arg("color"),
                py::arg("scale"), py::arg("offset"), py::arg("threads"),
                py::call_guard<py::gil_scoped_release>());
-    module.def("crop_planes", &crop_planes_into<T>, py::arg("image").noconvert(),
+    module.def("crop_planes", &crop_planes_into<T>, py::arg("y").noconvert(),
+               py::arg("u").noconvert(), py::arg("v").noconvert(), py::arg("matrix"),
                py::arg("boxes").noconvert(), py::arg("angles").noconvert(),
                py::arg("out").noconvert(), py::arg("color"), py::arg("scale"), py::arg("offset"),
                py::arg("threads"), py::call_guard<py::gil_scoped_release>());
-    module.def("letterbox_planes", &letterbox_planes_into<T>, py::arg("image").noconvert(),
+    module.def("letterbox_planes", &letterbox_planes_into<T>, py::arg("y").noconvert(),
+               py::arg("u").noconvert(), py::arg("v").noconvert(), py::arg("matrix"),
                py::arg("out").noconvert(), py::arg("color"), py::arg("scale"), py::arg("offset"),
                py::arg("padding"), py::arg("enlarge"), py::arg("threads"),
                py::call_guard<py::gil_scoped_release>());

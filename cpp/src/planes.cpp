@@ -88,30 +88,23 @@ Box zoomed(const Box& box, float zoom) {
 
 // Writes the channel that the resampled planes make.
 template <class T>
-void mix(const Shares& shares, const Format& format, const PixelsView<T>& out, T* to,
+void mix(const Shares& shares, const Format& format, const PixelsView<T>& channel,
          PlanesScratch& scratch) {
-    const kernels::Table& kernel = kernels::active();
-    scratch.line.resize(static_cast<std::size_t>(out.width));
+    scratch.line.resize(static_cast<std::size_t>(channel.width));
     float* line = scratch.line.data();
-    for (std::ptrdiff_t row = 0; row < out.height; ++row) {
-        std::fill_n(line, out.width, shares.constant);
+    for (std::ptrdiff_t row = 0; row < channel.height; ++row) {
+        std::fill_n(line, channel.width, shares.constant);
         for (std::size_t k = 0; k < 3; ++k) {
             const float share = shares.of[k];
             if (share == 0.0F) continue;
-            const float* plane = scratch.planes[k].data() + row * out.width;
-            for (std::ptrdiff_t i = 0; i < out.width; ++i) line[i] += share * plane[i];
+            const float* plane = scratch.planes[k].data() + row * channel.width;
+            for (std::ptrdiff_t i = 0; i < channel.width; ++i) line[i] += share * plane[i];
         }
-        for (std::ptrdiff_t i = 0; i < out.width; ++i) {
+        for (std::ptrdiff_t i = 0; i < channel.width; ++i) {
             line[i] = std::clamp(line[i], 0.0F, 255.0F);
         }
-        T* at = to + row * out.row_stride;
-        if constexpr (std::is_same_v<T, float>) {
-            kernel.store_floats(line, 1, out.width, format.scale, format.offset, at,
-                                out.column_stride);
-        } else {
-            kernel.store_bytes(line, 1, out.width, format.scale, format.offset, at,
-                               out.column_stride);
-        }
+        write_row(line, 1, Color::gray, 1.0F, {Color::gray, format.scale, format.offset}, channel,
+                  row);
     }
 }
 
@@ -147,30 +140,32 @@ void crop_faces(const Planes& image, std::span<const Box> boxes, std::span<const
     const auto crop = [&](std::ptrdiff_t i, PlanesScratch& scratch) {
         const auto at = static_cast<std::size_t>(i);
         const PixelsView<T> target = out[i];
+        const bool joined = bytes_in_bgr(format, target);
         for (std::size_t k = 0; k < views.size(); ++k) {
             const auto used = [k](const Shares& shares) { return shares.of[k] != 0.0F; };
-            if (std::none_of(wanted.begin(), wanted.end(), used)) continue;
+            if (!joined && std::none_of(wanted.begin(), wanted.end(), used)) continue;
             const Box box = zoomed(boxes[at], k == 0 ? 1.0F : zoom);
             const double angle = angles.empty() ? 0.0 : angles[at];
             const auto cut = [&]<class S>(std::vector<S>& plane) {
                 crop_one(*views[k], box, angle, {}, room_for(plane, target.height, target.width),
                          scratch.resampling);
             };
-            if (bytes_in_bgr(format, target)) {
+            if (joined) {
                 cut(scratch.levels[k]);
             } else {
                 cut(scratch.planes[k]);
             }
         }
         if constexpr (std::is_same_v<T, std::uint8_t>) {
-            if (bytes_in_bgr(format, target)) {
+            if (joined) {
                 join(scratch.levels, image.matrix, target);
                 return;
             }
         }
         for (std::size_t c = 0; c < wanted.size(); ++c) {
-            T* to = target.data + static_cast<std::ptrdiff_t>(c) * target.channel_stride;
-            mix(wanted[c], format, target, to, scratch);
+            PixelsView<T> channel = target;
+            channel.data += static_cast<std::ptrdiff_t>(c) * target.channel_stride;
+            mix(wanted[c], format, channel, scratch);
         }
     };
     const double bytes = bytes_read(image.y, boxes, angles) * 2;

@@ -179,7 +179,7 @@ Examples:
     help="Emotion: learn from this network too; of several, from their mean.",
 )
 @click.option("--teacher-weight", type=float, default=0.5, show_default=True)
-@click.option("--teacher-scale", type=float, help="Its input: pixel * scale + offset; 1/255.")
+@click.option("--teacher-scale", type=float, help="Their input: pixel * scale + offset; 1/255.")
 @click.option("--teacher-offset", type=float, help="See --teacher-scale; 0.")
 @click.option("--imagenet", type=click.Path(path_type=Path), help="Start weights of a large arch.")
 @click.pass_context
@@ -225,7 +225,10 @@ def _train_faces(
     from ferlite.training.faces.photographs import SURE
     from ferlite.training.recipes import FaceOptions
 
-    options = FaceOptions(**{k: v for k, v in recipe.items() if v is not None})
+    options = FaceOptions(
+        extra_data=", ".join(folder.resolve().name for folder in extra_data),
+        **{k: v for k, v in recipe.items() if v is not None},
+    )
     train_data, valid_data = _load_faces(data, "train"), _load_faces(data, "val")
     train_data = joined(train_data, *(_load_faces(more, "train") for more in extra_data))
     progress = _Progress()

@@ -23,8 +23,8 @@ Size = int | Literal["auto"] | None
 class Detector(Protocol):
     """Finds faces; safe to call from several threads.
 
-    One that has an attribute `takes_planes` that is true is also given `ferlite.planes.Planes`
-    where a decoder's picture is at hand: that spares the conversion to BGR (see `seen_by`).
+    One whose class sets `takes_planes = True` is also given `ferlite.planes.Planes` where a
+    decoder's picture is at hand: that spares the conversion to BGR (see `seen_by`).
 
     name: the key into a bundle's crop geometry.
     models: what it loaded, each {"task", "name", "file", "sha256"} and perhaps more; empty for
@@ -57,7 +57,8 @@ class BatchDetector(Detector, Protocol):
 
 def seen_by(detector: Detector, frame: Frame) -> Any:
     """The frame's picture as the detector takes it."""
-    return frame.pixels if getattr(detector, "takes_planes", False) else frame.image
+    # Its class must say so itself: a wrapper that passes attributes on, or a subclass, may not.
+    return frame.pixels if vars(type(detector)).get("takes_planes") is True else frame.image
 
 
 def empty(*, landmarks: bool) -> Detections:

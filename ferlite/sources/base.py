@@ -29,14 +29,14 @@ class SourceOptions:
 
     every, start_s, duration_s and fps_limit choose among moving pictures (video, live, arrays);
     stills are all delivered. Frames that are not chosen are decoded, as later ones need them, but
-    never converted to BGR.
+    never converted.
 
     every: deliver each Nth frame, counted from the first one at or after start_s.
     start_s: seconds to skip, from the source's first picture.
     duration_s: seconds to deliver after start_s; None for all.
     fps_limit: at most this many frames per second on average, evenly spread; None for all.
-    color: order of the channels in arrays handed over; "gray" takes only HxW. Frames delivered are
-        BGR whatever this says.
+    color: order of the channels in arrays handed over; "gray" takes only HxW. `Frame.image` is BGR
+        whatever this says.
     array_fps: frames per second of arrays that come without time stamps.
     timeout_s: how long a stream may take to answer, or to send its next packet.
     reconnect_s: how long to try to get a lost camera or live stream back; 0 to end at the first

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Demuxers of text-mode art: they take any text or binary file for a film.
 _NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 
+Matrix = tuple[int, int, int, int]  # a, b, c, d of FFmpeg's display matrix
+
 # Planes of 8 bits, and whether their names say that all 256 levels are used.
 _PLANAR = {f"yuv{full}{kind}p": bool(full) for full in ("", "j") for kind in (420, 422, 444)}
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
@@ -95,8 +97,7 @@ def video_stream(container: InputContainer, name: str) -> VideoStream:
 class Converter:
     """Decoded frames as pictures, the container's rotation and mirroring applied.
 
-    Frames of 8-bit planes that are not turned stay as they are until somebody wants BGR. Non-square
-    pixels are not stretched.
+    Frames of 8-bit planes stay so until somebody wants BGR. Non-square pixels are not stretched.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class Converter:
         self._reformatter = VideoReformatter()
         self._lock = threading.Lock()
         self._tiny = VideoReformatter()
-        self._turn: tuple[int, int, int, int] | None = None
+        self._turn: Matrix | None = None
         self._turn_of: tuple[int, int, int] | None = None
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8] | DecodedPicture:
@@ -114,17 +115,27 @@ class Converter:
         if frame.width * frame.height > MAX_PIXELS:
             raise SourceError(f"a picture of {frame.width}x{frame.height} pixels is refused")
         matrix = self._matrix(frame)
-        if matrix is not None:
-            return _shown(self._bgr(frame), *matrix)
         planes = _planes(frame)
         if planes is None:
-            return self._bgr(frame)
-        return DecodedPicture(planes, lambda: self._bgr(frame))
+            return self._bgr(frame, matrix)
+        if matrix is not None:
+            y, u, v = (_shown(plane, *matrix) for plane in (planes.y, planes.u, planes.v))
+            planes = Planes(y, u, v, planes.matrix)
+        return DecodedPicture(planes, lambda: self._bgr(frame, matrix))
 
-    def _bgr(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        with self._lock:
-            pixels = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
-        return np.ascontiguousarray(pixels, np.uint8)
+    def _bgr(self, frame: VideoFrame, matrix: Matrix | None) -> NDArray[np.uint8]:
+        """SourceError where that fails, for lack of memory above all."""
+        import av
+
+        try:
+            with self._lock:
+                pixels = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
+            image = np.ascontiguousarray(pixels, np.uint8)
+            return image if matrix is None else _shown(image, *matrix)
+        except (av.FFmpegError, MemoryError) as error:
+            reason = explain(error) or "out of memory"
+            size = f"{frame.width}x{frame.height}"
+            raise SourceError(f"a picture of {size} pixels is not converted: {reason}") from error
 
     def shown_size(self, frame: VideoFrame) -> tuple[int, int]:
         """(width, height) of a frame once it is turned."""
@@ -133,7 +144,7 @@ class Converter:
             return frame.height, frame.width
         return frame.width, frame.height
 
-    def _matrix(self, frame: VideoFrame) -> tuple[int, int, int, int] | None:
+    def _matrix(self, frame: VideoFrame) -> Matrix | None:
         """a, b, c, d of the display matrix, or None; looked up when angle or size change."""
         key = (frame.width, frame.height, frame.rotation)
         if key != self._turn_of:
@@ -158,7 +169,7 @@ def _planes(frame: VideoFrame) -> Planes | None:
         return None
     full = named_full or int(frame.color_range) == _FULL_RANGE
     y, u, v = (
-        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
+        np.frombuffer(memoryview(plane).toreadonly(), np.uint8).reshape(-1, plane.line_size)[
             : plane.height, : plane.width
         ]
         for plane in frame.planes

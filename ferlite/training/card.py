@@ -181,8 +181,12 @@ def _commands(facts: dict[str, Any]) -> list[str]:
     settings = "".join(
         f" --{name.replace('_', '-')} {options[name]}" for name in _SETTINGS if name in options
     )
+    for folder in filter(None, options.get("extra_data", "").split(", ")):
+        settings += f" --extra-data {folder}"
     for teacher in filter(None, options.get("teacher", "").split(", ")):
         settings += f" --teacher {teacher.split()[0]}"
+    if options.get("teacher"):
+        settings += f" --teacher-weight {options['teacher_weight']}"
     if run.get("init"):
         settings += f" --init {run['init'].split()[0]}"
     data = "FACES" if face else "FER"

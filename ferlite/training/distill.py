@@ -23,6 +23,8 @@ def soften(data: EmotionData, teachers: Sequence[Classifier], weight: float) -> 
     """
     if not 0 < weight <= 1:
         raise UsageError(f"teacher weight {weight} must be in (0, 1]")
+    if not teachers:
+        raise UsageError("no teacher to learn from; name one")
     says = np.mean([_says(teacher, data) for teacher in teachers], axis=0)
     mixed = (1 - weight) * data.targets + weight * says
     return replace(data, targets=mixed.astype(np.float32))

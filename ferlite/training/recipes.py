@@ -80,6 +80,7 @@ class FaceOptions(FitOptions):
 
     size: side of the training views, pixels, divisible by 32. most_faces: of a view.
     judge_every: epochs between two measurements of the average precision.
+    extra_data: names of the folders that were trained on beside the first.
     """
 
     arch: str = "ferlite-face"
@@ -92,6 +93,7 @@ class FaceOptions(FitOptions):
     size: int = 288
     most_faces: int = 20
     judge_every: int = 5
+    extra_data: str = ""
     augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,9 @@
 Quality focal loss trains a score towards the overlap of the predicted box, so a sure face may have
 0.5. Platt scaling (Platt, "Probabilistic outputs for support vector machines", 1999), a slope and
 a bias for each stride, maps the logit of a detection to that of the probability that it is right:
-that it takes a teacher's face of score >= 0.5 at an overlap of 0.5, after suppression.
+that it takes a teacher's face of score >= 0.5 at an overlap of 0.5, after suppression. A detection
+where an unsure teacher or people alone saw a face is left out: nobody knows whether it is right,
+and of large faces, nearly all of which are found, most of what seems wrong would be such cases.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from numpy.typing import NDArray
 from ferlite import crops, session
 from ferlite.training.faces import metrics
 from ferlite.training.faces.convert import STEP, Scaling
+from ferlite.training.faces.data import SAME_FACE_SHARE, shared
 from ferlite.training.faces.photographs import Photograph
 
 FLOOR = 0.02  # raw score from which a detection counts
 ZOOMS = (1.0, 0.5)  # at which each photograph is seen
 # The default threshold is the least score, in steps of 0.01, from which on a detector answers
 # at most once in so many pictures without a face, and of its answers this share is right.
-PICTURES_PER_FALSE, PRECISION = 200, 0.9
+PICTURES_PER_FALSE, PRECISION = 100, 0.9
 BINS = 15  # of the calibration error (Guo et al., "On calibration ...", ICML 2017)
 _FEW = 20  # right or wrong detections of a stride; with fewer it shares the scaling of all
 _LEAST_SLOPE = 0.1
@@ -33,7 +36,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Seen:
-    """All detections in some pictures, from `FLOOR`; arrays of one length.
+    """The detections in some pictures that can be judged, from `FLOOR`; arrays of one length.
 
     logits: raw. strides: pixels a cell of the map that each came from. right: whether it takes a
     true face. face_free: whether its picture has no face. pictures, free_pictures: how many
@@ -85,7 +88,10 @@ def observe(
             pictures, free = pictures + 1, free + photograph.face_free
             boxes, scores, strides = _found(network, image, zoom, nms_iou)
             right = metrics.match(boxes, scores, photograph.boxes) >= 0
-            rows.append((_logit(scores), strides, right, np.full(len(right), photograph.face_free)))
+            unsure = np.concatenate([photograph.doubtful, photograph.human])
+            known = right | (shared(boxes, unsure).max(axis=1, initial=0) < SAME_FACE_SHARE)
+            found = _logit(scores), strides, right, np.full(len(right), photograph.face_free)
+            rows.append([column[known] for column in found])
     logits, strides, right, face_free = (
         np.concatenate(column) for column in zip(*rows, strict=True)
     )

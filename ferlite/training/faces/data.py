@@ -84,7 +84,7 @@ def joined(first: FaceData, *others: FaceData) -> FaceData:
     )
 
 
-def _shared(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def shared(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float32]:
     """Intersection over the smaller box, of boxes [n, 4] and [m, 4]: [n, m]."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
@@ -190,7 +190,7 @@ def _faces(entry: dict[str, Any], side: int) -> Faces:
     )
     if len(points) and np.abs(points - side / 2).max() > REACH * side:
         raise ValueError(f"a box or landmark lies far outside the picture of {side} pixels")
-    overlap = _shared(human, boxes)
+    overlap = shared(human, boxes)
     agreed = overlap.max(axis=0, initial=0) >= SAME_FACE_SHARE
     raised = np.where(agreed, np.maximum(scores, SURE), scores)
     alone = human[overlap.max(axis=1, initial=0) < SAME_FACE_SHARE]

@@ -86,9 +86,8 @@ def main() -> None:
             found[name] = results
     faces = {name: sum(len(one.faces) for one in results) for name, results in found.items()}
     assert min(faces.values()) > 0.95 * max(faces.values()), faces
-    print(
-        "| frames as | frames a second (least to most) | CPU ms a frame | faces |\n|---|---|---|---|"
-    )
+    print("| frames as | frames a second (least to most) | CPU ms a frame | faces |")
+    print("|---|---|---|---|")
     for name, values in rates.items():
         print(
             f"| {name} | {statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f}) |"

@@ -127,7 +127,7 @@ class _Mp4:
             codec = self._stream.codec_context
             codec.time_base = Fraction(1, _CLOCK)
             codec.thread_count = self._threads
-            codec.thread_type = "FRAME"  # slices would cost quality
+            codec.thread_type = "SLICE"  # a picture less in memory, for 0.7 % more bytes
             codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
             codec.color_range = _LIMITED_RANGE
             if self._audio is not None:

@@ -99,7 +99,7 @@ def _threshold(facts: dict[str, Any]) -> list[str]:
         f"(n = {fitted['n']} detections).",
         "",
         f"Threshold {facts['threshold']:g}: the least score from which on, in the training split, "
-        "9 of 10 detections are right and there is at most one in 200 of the "
+        "9 of 10 detections are right and there is at most one in 100 of the "
         f"{fitted['face_free_pictures']} views without a face.",
     ]
 

@@ -15,42 +15,23 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 import ferlite
-from ferlite.sources import Source, open_source
-from ferlite.types import Frame, FrameResult, SourceInfo
+from ferlite.sources import Source, SourceOptions, open_source
+from ferlite.sources.base import SourceBase
+from ferlite.types import Frame, FrameResult
 
 
-class Converted:
+class Converted(SourceBase):
     """A source whose frames are BGR when they leave it."""
 
     def __init__(self, source: Source) -> None:
+        super().__init__(source.info, SourceOptions())
         self._source = source
-        self.items = source.items
-
-    @property
-    def info(self) -> SourceInfo:
-        return self._source.info
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._source:
             yield dataclasses.replace(frame, picture=frame.image)
-
-    def close(self) -> None:
-        self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def used() -> float:

@@ -25,49 +25,29 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from processes import goal, machine
 
-from ferlite import Analyzer, Frame, FrameResult, SourceInfo
+from ferlite import Analyzer, Frame, FrameResult
 from ferlite.sinks import JsonLines
-from ferlite.sources import Source, open_source
+from ferlite.sources import Source, SourceOptions, open_source
+from ferlite.sources.base import SourceBase
 from ferlite.types import Detections
 
 RATIO = 0.9
 ROUNDING = 1e-6
 
 
-class Replay:
+class Replay(SourceBase):
     """A source of frames that are decoded already; as if they came from their file."""
 
-    items = 1
-
     def __init__(self, decoded: list[Frame]) -> None:
+        super().__init__(decoded[0].source, SourceOptions())
         self._frames = decoded
-
-    @property
-    def info(self) -> SourceInfo:
-        return self._frames[0].source
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self._frames)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nothing is held."""
 
 
 class Known:

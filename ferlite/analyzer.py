@@ -18,7 +18,7 @@ from ferlite.emotion import EmotionClassifier
 from ferlite.errors import UsageError
 from ferlite.faces import DEFAULT_DETECTOR, BatchDetector, Detector, Size, open_detector, seen_by
 from ferlite.pipeline import Pipeline, Stage, Together
-from ferlite.planes import Planes
+from ferlite.planes import Picture
 from ferlite.sources import Source, SourceOptions, open_source
 from ferlite.sources.arrays import check_picture, is_one_picture, to_bgr
 from ferlite.tracks import Tracker, TrackOptions
@@ -283,7 +283,7 @@ class Analyzer:
             return frame, None
         return frame, self.detector.detect(seen_by(self.detector, frame))
 
-    def _crop(self, image: NDArray[np.uint8] | Planes, found: Detections) -> NDArray[Any]:
+    def _crop(self, image: Picture, found: Detections) -> NDArray[Any]:
         return self.classifier.crop(image, found.boxes, self.detector.name, found.landmarks)
 
     def _faces(

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ferlite import _core, arguments
 from ferlite.errors import UsageError
-from ferlite.planes import Planes
+from ferlite.planes import Picture, Planes
 from ferlite.types import Color
 
 PixelType = Literal["float32", "uint8"]
@@ -35,7 +35,7 @@ _COLORS: dict[str, Color] = {"bgr": "bgr", "rgb": "rgb", "gray": "gray"}
 
 
 def crop_faces(
-    image: NDArray[np.uint8] | Planes,
+    image: Picture,
     boxes: ArrayLike,
     *,
     size: tuple[int, int],
@@ -93,7 +93,7 @@ def crop_faces(
 
 
 def letterbox(
-    image: NDArray[np.uint8] | Planes,
+    image: Picture,
     size: tuple[int, int],
     *,
     color: Color = "bgr",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ferlite import arguments, crops, session
 from ferlite.bundles import Bundle, CropGeometry, EmotionBundle, InputSpec
 from ferlite.errors import ModelError
-from ferlite.planes import Planes
+from ferlite.planes import Picture
 from ferlite.precision import Trial, open_network
 from ferlite.types import Emotion
 
@@ -58,7 +58,7 @@ class EmotionClassifier:
 
     def crop(
         self,
-        image: NDArray[np.uint8] | Planes,
+        image: Picture,
         boxes: NDArray[np.float32],
         detector: str = "",
         landmarks: NDArray[np.float32] | None = None,

@@ -1,7 +1,8 @@
 """Pictures as video decoders give them: brightness in one plane, colour in two smaller ones.
 
-Faces are cut and frames fitted to the detector straight from the planes. They are half of a BGR
-picture's bytes, and the conversion of the whole frame, which takes longer than both, is never made.
+`ferlite.crops` cuts faces and fits frames to the detector straight from the planes. They are half
+of a BGR picture's bytes, and the conversion of the whole frame, which takes longer than both, is
+never made.
 Averaging and converting may change places because both are linear; a pixel's colour can only differ
 where the whole frame's conversion would have held a channel to 0..255, by rounding, and at edges of
 colour, which are interpolated here and repeated by FFmpeg.
@@ -104,3 +105,7 @@ class Planes:
     def fields(self) -> tuple[Level, Level, Level, tuple[float, float, float, float, float, float]]:
         """As the C++ core takes them."""
         return self.y, self.u, self.v, self.matrix.values
+
+
+# What faces are found in and cut from: uint8 [h, w, 3] BGR, or as it was decoded.
+Picture: TypeAlias = NDArray[np.uint8] | Planes

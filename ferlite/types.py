@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ferlite.planes import Planes
+    from ferlite.planes import Picture, Planes
 
 Color = Literal["bgr", "rgb", "gray"]
 Box = tuple[float, float, float, float]
@@ -93,7 +93,7 @@ class Frame:
         return picture.bgr() if isinstance(picture, DecodedPicture) else picture
 
     @property
-    def pixels(self) -> NDArray[np.uint8] | Planes:
+    def pixels(self) -> Picture:
         """What is there without conversion."""
         picture = self.picture
         return picture.planes if isinstance(picture, DecodedPicture) else picture

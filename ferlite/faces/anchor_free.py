@@ -18,7 +18,7 @@ from ferlite import arguments, crops, session
 from ferlite.bundles import Bundle, FaceBundle
 from ferlite.errors import ModelError
 from ferlite.faces import detector
-from ferlite.planes import Planes
+from ferlite.planes import Picture
 from ferlite.precision import Trial, open_network
 from ferlite.types import Detections
 
@@ -35,8 +35,6 @@ RUN_PIXELS = 4 * 640 * 640
 # that the network finds, a face must have been in the first look to speak against one.
 SECOND_SIDE = 1280
 CLEAR = 2
-
-Picture = NDArray[np.uint8] | Planes
 
 
 class AnchorFreeDetector:

@@ -4,8 +4,8 @@ crop_faces runs in turns with the usual loop (slice, gray, INTER_AREA resize, fl
 cv2.dnn.blobFromImages (slice and gray before it) and with one memcpy of as many bytes as the boxes
 hold, and with itself on a decoder's planes of the frame (4:2:0, ITU-R BT.709, which needs all three
 of them); letterbox with cv2.resize INTER_AREA of the frame alone, without the padding. All on one
-thread; a time is the lower decile of the rounds, as others' work on the machine only ever adds. The
-answers of both must agree before anything is timed.
+thread, in another order each round; a time is the lower decile of the rounds, as others' work on
+the machine only ever adds. The answers of both must agree before anything is timed.
 
     python benchmarks/crops.py [--instruction-sets]
 """
@@ -71,10 +71,14 @@ def seconds(work: Work) -> float:
 
 
 def in_turns(works: Sequence[Work], rounds: int) -> list[float]:
-    """Microseconds of each."""
+    """Microseconds of each; in another order every round, as each leaves the caches to the next."""
     for work in works:
         work()
-    times = np.array([[seconds(work) for work in works] for _ in range(rounds)])
+    order = np.random.default_rng(0)
+    times = np.empty((rounds, len(works)))
+    for one in times:
+        for i in order.permutation(len(works)):
+            one[i] = seconds(works[i])
     return [float(time) for time in np.quantile(times, 0.1, axis=0) * 1e6]
 
 

@@ -194,6 +194,7 @@ def test_a_teacher_and_a_resume(trained: tuple[Path, Path], exported: Path) -> N
     out = run.parent / "distilled"
     command = ["train", "--data", data, "--out", out, "--arch", "cnn711k", "--batch", 64]
     command += ["--epochs", 2, "--targets", "votes", "--teacher", exported / "model.onnx"]
+    command += ["--teacher-sees", "view"]
     assert ferlite(*command).exit_code == 0
     options = json.loads((out / "train.json").read_text())["options"]
     assert options["teacher"].startswith("model.onnx ") and options["teacher_weight"] == 0.5
@@ -220,6 +221,31 @@ def test_soft_targets_are_the_stated_mixture(trained: tuple[Path, Path], exporte
     np.testing.assert_allclose(twice, soften(data, [teacher], 0.25).targets, atol=1e-7)
     with pytest.raises(UsageError, match=r"teacher weight 0\.0"):
         soften(data, [teacher], 0.0)
+
+
+def test_a_teacher_judges_the_views_that_are_shown(
+    trained: tuple[Path, Path], exported: Path
+) -> None:
+    from ferlite.training.classifier import open_classifier
+    from ferlite.training.data import load
+    from ferlite.training.distill import Teaching
+    from ferlite.training.emotion import Batches
+    from ferlite.training.recipes import TrainOptions
+
+    data = load(trained[0], "valid")
+    teacher = open_classifier(exported / "model.onnx")
+    options = TrainOptions(batch=8)
+    taught = Batches(data, options, 3, Teaching([teacher], 0.75, data.labels, 48))
+    plain = Batches(data, options, 3, None)
+    views, targets = taught[0]
+    same, votes = plain[0]
+    np.testing.assert_array_equal(views, same)
+    says = teacher.probabilities(views[..., 0] / teacher.scale - teacher.offset / teacher.scale)
+    np.testing.assert_allclose(targets, 0.25 * votes + 0.75 * says, atol=1e-4)
+    with pytest.raises(DataError, match="in training 64x64"):
+        Teaching([teacher], 0.5, data.labels, 64)
+    with pytest.raises(DataError, match="has classes"):
+        Teaching([teacher], 0.5, ("one", "two"), 48)
 
 
 def test_folded_pools_compute_the_same() -> None:

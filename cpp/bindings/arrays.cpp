@@ -6,9 +6,7 @@ namespace ferlite::bindings {
 
 namespace {
 
-void require(bool holds, const std::string& otherwise) {
-    if (!holds) throw std::invalid_argument(otherwise);
-}
+[[noreturn]] void invalid(const std::string& message) { throw std::invalid_argument(message); }
 
 std::string shape_of(const pybind11::array& array) {
     std::string text = "[";
@@ -30,7 +28,7 @@ void require_aligned(const Array<T>& array, const char* name) {
     for (pybind11::ssize_t i = 0; i < array.ndim(); ++i) {
         aligned = aligned && array.strides(i) % static_cast<pybind11::ssize_t>(sizeof(T)) == 0;
     }
-    require(aligned, std::string(name) + " is not aligned to its elements");
+    if (!aligned) invalid(std::string(name) + " is not aligned to its elements");
 }
 
 }  // namespace
@@ -38,18 +36,20 @@ void require_aligned(const Array<T>& array, const char* name) {
 Color color_named(const std::string& name) {
     if (name == "bgr") return Color::bgr;
     if (name == "rgb") return Color::rgb;
-    require(name == "gray", "color is '" + name + "'; it must be 'bgr', 'rgb' or 'gray'");
-    return Color::gray;
+    if (name == "gray") return Color::gray;
+    invalid("color is '" + name + "'; it must be 'bgr', 'rgb' or 'gray'");
 }
 
 ImageView image_view(const Array<std::uint8_t>& image, const std::string& color) {
     const bool colored = image.ndim() == 3;
-    require(image.ndim() == 2 || (colored && image.shape(2) == 3),
-            "image has shape " + shape_of(image) + "; it must be [height, width] or " +
-                "[height, width, 3]");
+    if (image.ndim() != 2 && !(colored && image.shape(2) == 3)) {
+        invalid("image has shape " + shape_of(image) +
+                "; it must be [height, width] or [height, width, 3]");
+    }
     const Color named = color_named(color);
-    require(colored == (named != Color::gray),
-            "image has shape " + shape_of(image) + " but its color is '" + color + "'");
+    if (colored != (named != Color::gray)) {
+        invalid("image has shape " + shape_of(image) + " but its color is '" + color + "'");
+    }
     return {image.data(),
             image.shape(0),
             image.shape(1),
@@ -63,15 +63,17 @@ ImageView image_view(const Array<std::uint8_t>& image, const std::string& color)
 template <class T>
 BatchView<T> batch_view(const Array<T>& out, std::ptrdiff_t count, Color color) {
     const std::ptrdiff_t channels = color == Color::gray ? 1 : 3;
-    require(out.ndim() == 4 && out.shape(0) == count && out.shape(3) == channels,
-            "out has shape " + shape_of(out) + "; it must be [" + std::to_string(count) +
+    if (out.ndim() != 4 || out.shape(0) != count || out.shape(3) != channels) {
+        invalid("out has shape " + shape_of(out) + "; it must be [" + std::to_string(count) +
                 ", height, width, " + std::to_string(channels) + "]");
+    }
     const std::ptrdiff_t height = out.shape(1);
     const std::ptrdiff_t width = out.shape(2);
-    require(height >= 1 && width >= 1 && height <= largest_side && width <= largest_side,
-            "out has shape " + shape_of(out) + "; its sides must be 1 to " +
+    if (height < 1 || width < 1 || height > largest_side || width > largest_side) {
+        invalid("out has shape " + shape_of(out) + "; its sides must be 1 to " +
                 std::to_string(largest_side));
-    require(out.writeable(), "out is read-only");
+    }
+    if (!out.writeable()) invalid("out is read-only");
     require_aligned(out, "out");
     const auto stride = [&out](int axis) {
         return out.strides(axis) / static_cast<std::ptrdiff_t>(sizeof(T));
@@ -82,23 +84,27 @@ BatchView<T> batch_view(const Array<T>& out, std::ptrdiff_t count, Color color) 
 
 std::span<const Box> boxes_span(const Array<float>& boxes) {
     static_assert(sizeof(Box) == 4 * sizeof(float) && alignof(Box) == alignof(float));
-    require(boxes.ndim() == 2 && boxes.shape(1) == 4 && contiguous(boxes),
-            "boxes has shape " + shape_of(boxes) + "; it must be C-contiguous [n, 4]");
+    if (boxes.ndim() != 2 || boxes.shape(1) != 4 || !contiguous(boxes)) {
+        invalid("boxes has shape " + shape_of(boxes) + "; it must be C-contiguous [n, 4]");
+    }
     require_aligned(boxes, "boxes");
     return {reinterpret_cast<const Box*>(boxes.data()), static_cast<std::size_t>(boxes.shape(0))};
 }
 
 template <class T>
 std::span<const T> vector_span(const Array<T>& array, const char* name) {
-    require(array.ndim() == 1 && contiguous(array),
-            std::string(name) + " has shape " + shape_of(array) + "; it must be C-contiguous [n]");
+    if (array.ndim() != 1 || !contiguous(array)) {
+        invalid(std::string(name) + " has shape " + shape_of(array) +
+                "; it must be C-contiguous [n]");
+    }
     require_aligned(array, name);
     return {array.data(), static_cast<std::size_t>(array.shape(0))};
 }
 
 MapView map_view(const Array<float>& map, double cell) {
-    require(map.ndim() == 3 && map.shape(0) >= 5 && map.shape(0) % 2 == 1,
-            "a map has shape " + shape_of(map) + "; it must be [5 + 2 k, rows, columns]");
+    if (map.ndim() != 3 || map.shape(0) < 5 || map.shape(0) % 2 == 0) {
+        invalid("a map has shape " + shape_of(map) + "; it must be [5 + 2 k, rows, columns]");
+    }
     require_aligned(map, "a map");
     constexpr std::ptrdiff_t size = sizeof(float);
     return {map.data(),
@@ -113,10 +119,11 @@ MapView map_view(const Array<float>& map, double cell) {
 
 template <class T>
 T* room(const Array<T>& array, std::ptrdiff_t size, const char* name) {
-    require(array.size() >= size && contiguous(array) && array.writeable(),
-            std::string(name) + " has shape " + shape_of(array) +
+    if (array.size() < size || !contiguous(array) || !array.writeable()) {
+        invalid(std::string(name) + " has shape " + shape_of(array) +
                 "; it must be writable, C-contiguous and hold " + std::to_string(size) +
                 " elements");
+    }
     require_aligned(array, name);
     return const_cast<T*>(array.data());
 }

@@ -19,6 +19,11 @@ struct Axis {
     // `count` output pixels of `step` frame pixels each, from `origin`, over a frame of `length`
     // pixels. Time and memory are bounded by length + count, however large the numbers.
     void assign(double origin, double step, std::ptrdiff_t count, std::ptrdiff_t length);
+
+    std::size_t bytes() const {
+        return spans.capacity() * sizeof(kernels::Span) + weights.capacity() * sizeof(float) +
+               offsets.capacity() * sizeof(std::size_t);
+    }
 };
 
 }  // namespace ferlite

@@ -48,10 +48,10 @@ void crop_turned(const ImageView& image, const Box& box, double angle, const For
     const kernels::Table& kernel = kernels::active();
     const bool to_gray = format.color == Color::gray && image.channels == 3;
     const float factor = 1.0F / static_cast<float>(across * down);
-    scratch.line.resize(static_cast<std::size_t>(out.width));
+    scratch.gray.resize(static_cast<std::size_t>(out.width));
     for (std::ptrdiff_t row = 0; row < out.height; ++row) {
-        scratch.pixels.assign(static_cast<std::size_t>(out.width * image.channels), 0.0F);
-        float* pixels = scratch.pixels.data();
+        scratch.sums.assign(static_cast<std::size_t>(out.width * image.channels), 0.0F);
+        float* pixels = scratch.sums.data();
         for (std::ptrdiff_t k = 0; k < down; ++k) {
             const double v = (static_cast<double>(row * down + k) + 0.5) * step_v - height / 2;
             kernel.add_samples(image, centre_x + u * cosine - v * sine,
@@ -59,8 +59,8 @@ void crop_turned(const ImageView& image, const Box& box, double angle, const For
                                across, out.width, pixels);
         }
         if (to_gray) {
-            kernel.mix_channels(pixels, out.width, gray_weights(image.color), scratch.line.data());
-            write_row(scratch.line.data(), 1, Color::gray, factor, format, out, row);
+            kernel.mix_channels(pixels, out.width, gray_weights(image.color), scratch.gray.data());
+            write_row(scratch.gray.data(), 1, Color::gray, factor, format, out, row);
         } else {
             write_row(pixels, image.channels, image.color, factor, format, out, row);
         }

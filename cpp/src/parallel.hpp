@@ -20,17 +20,20 @@ inline int useful_threads(double bytes, int threads) {
         std::clamp(bytes / bytes_worth_a_thread, 1.0, static_cast<double>(threads)));
 }
 
+// The caller's working memory of up to so many bytes waits for its next call.
+inline constexpr std::size_t bytes_kept = 4 << 20;
+
 // Calls work(i, scratch) once for every i in [0, count), on up to `threads` threads of which the
 // caller is one. Each thread has its own Scratch. The first exception is thrown again here, after
 // all threads have ended.
 template <class Scratch, class Work>
 void parallel_for(std::ptrdiff_t count, int threads, const Work& work) {
+    static thread_local Scratch kept;
     std::atomic<std::ptrdiff_t> next{0};
     std::exception_ptr error;
     std::mutex error_mutex;
-    const auto run = [&] {
+    const auto run = [&](Scratch& scratch) {
         try {
-            Scratch scratch;
             for (std::ptrdiff_t i = next++; i < count; i = next++) work(i, scratch);
         } catch (...) {
             next = count;
@@ -42,12 +45,18 @@ void parallel_for(std::ptrdiff_t count, int threads, const Work& work) {
         std::vector<std::jthread> helpers;
         const std::ptrdiff_t wanted = std::min<std::ptrdiff_t>(threads, count) - 1;
         try {
-            for (std::ptrdiff_t i = 0; i < wanted; ++i) helpers.emplace_back(run);
+            for (std::ptrdiff_t i = 0; i < wanted; ++i) {
+                helpers.emplace_back([&run] {
+                    Scratch own;
+                    run(own);
+                });
+            }
         } catch (const std::system_error&) {
             // The system grants no more threads: those that run do the work.
         }
-        run();
+        run(kept);
     }
+    if (kept.bytes() > bytes_kept) kept = Scratch{};
     if (error) std::rethrow_exception(error);
 }
 

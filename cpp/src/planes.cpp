@@ -73,6 +73,13 @@ struct PlanesScratch {
     std::array<std::vector<float>, 3> planes;
     std::array<std::vector<std::uint8_t>, 3> levels;
     std::vector<float> line;
+
+    std::size_t bytes() const {
+        std::size_t bytes = resampling.bytes() + line.capacity() * sizeof(float);
+        for (const auto& plane : planes) bytes += plane.capacity() * sizeof(float);
+        for (const auto& plane : levels) bytes += plane.capacity();
+        return bytes;
+    }
 };
 
 // Where one plane is resampled to.

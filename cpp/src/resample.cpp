@@ -11,82 +11,111 @@ namespace ferlite {
 
 namespace {
 
-// line = the weighted sum of the frame rows behind one output row, over the columns in use; mixed
+// Lines = the weighted sums of the frame rows behind output rows, over the columns in use, mixed
 // where there are shares of the channels.
-void weigh_frame_rows(const ImageView& image, const kernels::Span& span, const float* weights,
-                      const float* shares, Scratch& scratch) {
-    const kernels::Table& kernel = kernels::active();
-    const Axis& columns = scratch.columns;
-    const std::ptrdiff_t n = (columns.end - columns.begin) * image.channels;
-    const bool adjacent =
-        image.column_stride == image.channels && (image.channels == 1 || image.channel_stride == 1);
-    // A few rows at a time: so many streams the processor follows.
-    constexpr std::ptrdiff_t most = 8;
-    for (std::ptrdiff_t done = 0; done < span.count; done += most) {
-        const std::ptrdiff_t count = std::min(most, span.count - done);
-        const std::uint8_t* rows = image.at(span.first + done, columns.begin);
-        std::ptrdiff_t stride = image.row_stride;
-        if (!adjacent) {
-            scratch.packed.resize(static_cast<std::size_t>(most * n));
-            std::uint8_t* to = scratch.packed.data();
-            for (std::ptrdiff_t k = 0; k < count; ++k) {
-                for (std::ptrdiff_t x = columns.begin; x < columns.end; ++x) {
-                    const std::uint8_t* pixel = image.at(span.first + done + k, x);
-                    for (std::ptrdiff_t c = 0; c < image.channels; ++c) {
-                        *to++ = pixel[c * image.channel_stride];
-                    }
+class RowSums {
+  public:
+    RowSums(const ImageView& image, const float* shares, Scratch& scratch)
+        : image_(image),
+          shares_(shares),
+          rows_(scratch.rows),
+          columns_(scratch.columns),
+          packed_(scratch.packed),
+          n_((columns_.end - columns_.begin) * image.channels),
+          adjacent_(image.column_stride == image.channels &&
+                    (image.channels == 1 || image.channel_stride == 1)) {}
+
+    // `next` is the line that the next row will be asked for, and takes its part of a common row.
+    void operator()(std::ptrdiff_t row, float* line, float* next) {
+        const auto at = static_cast<std::size_t>(row);
+        const kernels::Span span = rows_.spans[at];
+        const float* weights = rows_.weights.data() + rows_.offsets[at];
+        std::ptrdiff_t done = carried_ ? 1 : 0;
+        const std::ptrdiff_t last = span.first + span.count - 1;
+        carried_ = at + 1 < rows_.spans.size() && rows_.spans[at + 1].first == last &&
+                   rows_.spans[at + 1].count > 1;
+        prefetch(at + 3);
+        // A few rows at a time: so many streams the processor follows.
+        for (std::ptrdiff_t count = 0; done < span.count; done += count) {
+            count = std::min(most, span.count - done);
+            kernels::Rows rows = read(span.first + done, count);
+            rows.weights = weights + done;
+            if (carried_ && done + count == span.count) {
+                rows.carry = next;
+                rows.carry_weight = rows_.weights[rows_.offsets[at + 1]];
+            }
+            if (shares_ != nullptr && kernel_.weigh_gray_rows != nullptr) {
+                kernel_.weigh_gray_rows(rows, shares_, n_ / 3, done > 0, line);
+            } else {
+                kernel_.weigh_rows(rows, n_, done > 0, line);
+            }
+        }
+    }
+
+  private:
+    static constexpr std::ptrdiff_t most = 8;
+
+    // Asks for the frame rows of an output row. Processors do so themselves along a row, but begin
+    // anew with each; found by measurement: the distance, and that rows of 1,200 bytes gain
+    // nothing.
+    void prefetch(std::size_t row) const {
+        constexpr std::ptrdiff_t longest = 1024;
+        constexpr auto step = static_cast<std::ptrdiff_t>(Room::line);
+        if (!adjacent_ || n_ > longest || row >= rows_.spans.size()) return;
+        const kernels::Span& span = rows_.spans[row];
+        const std::uint8_t* begin = image_.at(span.first + 1, columns_.begin);
+        for (std::ptrdiff_t k = 1; k < span.count; ++k, begin += image_.row_stride) {
+            for (std::ptrdiff_t at = 0; at < n_; at += step) __builtin_prefetch(begin + at);
+        }
+    }
+
+    // Where `count` rows of the frame lie in memory, pixel by pixel.
+    kernels::Rows read(std::ptrdiff_t first, std::ptrdiff_t count) {
+        if (adjacent_) {
+            return {
+                image_.at(first, columns_.begin), image_.row_stride, nullptr, count, nullptr, 0.0F};
+        }
+        packed_.resize(static_cast<std::size_t>(most * n_));
+        std::uint8_t* to = packed_.data();
+        for (std::ptrdiff_t row = first; row < first + count; ++row) {
+            for (std::ptrdiff_t x = columns_.begin; x < columns_.end; ++x) {
+                const std::uint8_t* pixel = image_.at(row, x);
+                for (std::ptrdiff_t c = 0; c < image_.channels; ++c) {
+                    *to++ = pixel[c * image_.channel_stride];
                 }
             }
-            rows = scratch.packed.data();
-            stride = n;
         }
-        float* line = scratch.line.data();
-        if (shares != nullptr) {
-            kernel.weigh_gray_rows(rows, stride, weights + done, count, shares, n / 3, done > 0,
-                                   line);
-        } else {
-            kernel.weigh_rows(rows, stride, weights + done, count, n, done > 0, line);
-        }
+        return {packed_.data(), n_, nullptr, count, nullptr, 0.0F};
     }
+
+    const kernels::Table& kernel_ = kernels::active();
+    const ImageView& image_;
+    const float* shares_;
+    const Axis& rows_;
+    const Axis& columns_;
+    std::vector<std::uint8_t>& packed_;
+    std::ptrdiff_t n_;      // bytes of a row in use
+    bool adjacent_;         // whether they follow one another
+    bool carried_ = false;  // whether the next row's line was begun
+};
+
+// Values from one line to the next: whole cache lines, an odd number, so that lines do not all meet
+// in the same few places of a cache.
+std::ptrdiff_t line_stride(std::ptrdiff_t values) {
+    constexpr auto held = static_cast<std::ptrdiff_t>(Room::line) / std::ptrdiff_t{sizeof(float)};
+    return ((values + kernels::slack + held - 1) / held | 1) * held;
 }
 
-// The columns for weigh_pixels: `weights` stay those of the axis.
-void span_pixels(Scratch& scratch) {
-    scratch.spans = scratch.columns.spans;
-    for (kernels::Span& span : scratch.spans) span.first -= scratch.columns.begin;
-}
-
-// The columns for weigh_values: a pixel's channels, mixed with their shares, are values like those
-// of its neighbours, and weights of zero fill up the spans.
-template <std::ptrdiff_t channels>
-void span_values(const float* shares, Scratch& scratch) {
-    const std::ptrdiff_t lanes = kernels::active().lanes;
-    const Axis& columns = scratch.columns;
-    const auto n = static_cast<std::ptrdiff_t>(columns.spans.size());
-    const std::ptrdiff_t end = (columns.end - columns.begin) * channels + kernels::slack;
-    scratch.weights.clear();
-    scratch.spans.clear();
-    const float* weight = columns.weights.data();
-    for (std::ptrdiff_t begin = 0; begin < n; begin += lanes) {
-        const kernels::Span* from = columns.spans.data() + begin;
-        const std::ptrdiff_t group = std::min(lanes, n - begin);
-        std::ptrdiff_t longest = 0;
-        for (std::ptrdiff_t i = 0; i < group; ++i) longest = std::max(longest, from[i].count);
-        const std::ptrdiff_t count = (longest * channels + lanes - 1) / lanes * lanes;
-        scratch.spans.resize(static_cast<std::size_t>(begin + lanes), {0, count});
-        const std::size_t at = scratch.weights.size();
-        scratch.weights.resize(at + static_cast<std::size_t>(count * lanes));
-        for (std::ptrdiff_t i = 0; i < group; ++i) {
-            // A span that would reach beyond the slack begins earlier.
-            const std::ptrdiff_t first = (from[i].first - columns.begin) * channels;
-            const std::ptrdiff_t begun = std::min(first, end - count);
-            scratch.spans[static_cast<std::size_t>(begin + i)].first = begun;
-            float* to = scratch.weights.data() + at + i * count + (first - begun);
-            for (std::ptrdiff_t k = 0; k < from[i].count; ++k, ++weight) {
-                for (std::ptrdiff_t c = 0; c < channels; ++c) *to++ = *weight * shares[c];
-            }
-        }
+// Pixels of the longest group of so many spans.
+std::ptrdiff_t longest(const std::vector<kernels::Span>& spans, std::ptrdiff_t group) {
+    std::ptrdiff_t most = 0;
+    const auto n = static_cast<std::ptrdiff_t>(spans.size());
+    for (std::ptrdiff_t begin = 0; begin < n; begin += group) {
+        const kernels::Span& last = spans[static_cast<std::size_t>(std::min(begin + group, n) - 1)];
+        const std::ptrdiff_t end = last.first + last.count;
+        most = std::max(most, end - spans[static_cast<std::size_t>(begin)].first);
     }
+    return most;
 }
 
 void store(const float* line, std::ptrdiff_t step, std::ptrdiff_t n, float scale, float offset,
@@ -127,39 +156,40 @@ template <class T>
 void resample_rows(const ImageView& image, std::ptrdiff_t row_begin, std::ptrdiff_t row_end,
                    const Format& format, const PixelsView<T>& out, Scratch& scratch) {
     const kernels::Table& kernel = kernels::active();
-    const Axis& columns = scratch.columns;
-    const Axis& rows = scratch.rows;
-    const bool gray = format.color == Color::gray || image.channels == 1;
-    // Channels are mixed as rows are read, or else in the weights of the columns.
-    const bool mixed = gray && image.channels == 3 && kernel.weigh_gray_rows != nullptr;
+    Axis& columns = scratch.columns;
+    const bool mixed = format.color == Color::gray && image.channels == 3;
     const float* shares = mixed ? gray_weights(image.color) : nullptr;
-    static constexpr float whole = 1.0F;
-    if (mixed || image.channels == 1) {
-        span_values<1>(&whole, scratch);
-    } else if (gray) {
-        span_values<3>(gray_weights(image.color), scratch);
-    } else {
-        span_pixels(scratch);
-    }
-    const std::ptrdiff_t values = (columns.end - columns.begin) * (mixed ? 1 : image.channels);
-    scratch.line.assign(static_cast<std::size_t>(values + kernels::slack), 0.0F);
-    scratch.pixels.resize(static_cast<std::size_t>(3 * out.width + kernels::slack));
-    float* pixels = scratch.pixels.data();
+    const std::ptrdiff_t channels = mixed ? 1 : image.channels;
+    const std::ptrdiff_t pixels = columns.end - columns.begin;
+    const std::ptrdiff_t stride = line_stride(pixels * image.channels);
+    const std::ptrdiff_t out_stride = line_stride(out.width * channels);
+    const std::ptrdiff_t lanes = kernel.lanes;
+    const bool mixed_after = mixed && kernel.weigh_gray_rows == nullptr;
+    // One line more, for what a block of rows passes on to the next.
+    float* sums = scratch.lines.of((mixed_after ? 2 * lanes + 1 : lanes + 1) * stride);
+    float* passed_on = sums + lanes * stride;
+    float* lines = mixed_after ? passed_on + stride : sums;
+    float* turned =
+        scratch.turned.of((longest(columns.spans, lanes) * channels + kernels::slack) * lanes);
+    float* made = scratch.pixels.of(lanes * out_stride);
+    for (kernels::Span& span : columns.spans) span.first -= columns.begin;
     // Rows first: whole frame rows are added up, which takes no shuffling, and only the few sums
     // are then resampled across.
-    for (std::ptrdiff_t row = row_begin; row < row_end; ++row) {
-        const auto at = static_cast<std::size_t>(row);
-        weigh_frame_rows(image, rows.spans[at], rows.weights.data() + rows.offsets[at], shares,
-                         scratch);
-        if (gray) {
-            kernel.weigh_values(scratch.line.data(), scratch.spans.data(), scratch.weights.data(),
-                                static_cast<std::ptrdiff_t>(scratch.spans.size()), pixels);
-            write_row(pixels, 1, Color::gray, 1.0F, format, out, row);
-        } else {
-            kernel.weigh_pixels(scratch.line.data(), scratch.spans.data(), columns.weights.data(),
-                                out.width, pixels);
-            write_row(pixels, 3, image.color, 1.0F, format, out, row);
+    RowSums add_rows(image, shares, scratch);
+    for (std::ptrdiff_t row = row_begin; row < row_end; row += lanes) {
+        const std::ptrdiff_t count = std::min(lanes, row_end - row);
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            float* sum = sums + i * stride;
+            add_rows(row + i, sum, sum + stride);
+            if (mixed_after) kernel.mix_channels(sum, pixels, shares, lines + i * stride);
         }
+        kernel.weigh_columns({lines, stride, channels}, columns.spans.data(),
+                             columns.weights.data(), out.width, turned, made, out_stride);
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            write_row(made + i * out_stride, channels, mixed ? Color::gray : image.color, 1.0F,
+                      format, out, row + i);
+        }
+        std::copy_n(passed_on, stride, sums);
     }
 }
 

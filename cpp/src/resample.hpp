@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "axis.hpp"
@@ -9,15 +12,46 @@
 
 namespace ferlite {
 
+// Room for values that begins a cache line and is not cleared; grows, and forgets what it held.
+class Room {
+  public:
+    static constexpr std::align_val_t line{64};
+
+    float* of(std::ptrdiff_t values) {
+        const auto size = static_cast<std::size_t>(values);
+        if (size > size_) {
+            values_.reset(new (line) float[size]);
+            size_ = size;
+        }
+        return values_.get();
+    }
+
+    std::size_t bytes() const { return size_ * sizeof(float); }
+
+  private:
+    struct Delete {
+        void operator()(float* values) const { ::operator delete[](values, line); }
+    };
+
+    std::unique_ptr<float[], Delete> values_;
+    std::size_t size_ = 0;
+};
+
 // Working memory of one thread, kept from one crop to the next.
 struct Scratch {
     Axis columns;
     Axis rows;
-    std::vector<kernels::Span> spans;  // the columns as a kernel takes them
-    std::vector<float> weights;
     std::vector<std::uint8_t> packed;  // some frame rows, where the frame's pixels are not adjacent
-    std::vector<float> line;           // one output row, before its columns are resampled
-    std::vector<float> pixels;         // one output row
+    Room lines;                        // some output rows, before their columns are resampled
+    Room turned;                       // a part of them, value by value
+    Room pixels;                       // some output rows
+    std::vector<float> sums;           // of the samples of one output row of a turned crop
+    std::vector<float> gray;           // the same, mixed
+
+    std::size_t bytes() const {
+        return columns.bytes() + rows.bytes() + packed.capacity() + lines.bytes() + turned.bytes() +
+               pixels.bytes() + (sums.capacity() + gray.capacity()) * sizeof(float);
+    }
 };
 
 // The same pixels with channels that run forward where that takes no copy: frame[:, :, ::-1] of a
@@ -27,7 +61,7 @@ ImageView with_forward_channels(ImageView image);
 void require_pixels(const ImageView& image);  // throws std::invalid_argument for an empty frame
 
 // Output rows [row_begin, row_end) of an upright rectangle, as scratch.columns and scratch.rows
-// say. The view must come from with_forward_channels.
+// say; the former are used up. The view must come from with_forward_channels.
 template <class T>
 void resample_rows(const ImageView& image, std::ptrdiff_t row_begin, std::ptrdiff_t row_end,
                    const Format& format, const PixelsView<T>& out, Scratch& scratch);

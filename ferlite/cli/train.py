@@ -27,6 +27,7 @@ _EMOTION_ONLY = (
     "targets",
     "teacher",
     "teacher_weight",
+    "teacher_sees",
     "teacher_scale",
     "teacher_offset",
     "imagenet",
@@ -179,6 +180,13 @@ Examples:
     help="Emotion: learn from this network too; of several, from their mean.",
 )
 @click.option("--teacher-weight", type=float, default=0.5, show_default=True)
+@click.option(
+    "--teacher-sees",
+    type=click.Choice(["picture", "view"]),
+    default="picture",
+    show_default=True,
+    help="Judge each picture once, or every augmented view of it (slower).",
+)
 @click.option("--teacher-scale", type=float, help="Their input: pixel * scale + offset; 1/255.")
 @click.option("--teacher-offset", type=float, help="See --teacher-scale; 0.")
 @click.option("--imagenet", type=click.Path(path_type=Path), help="Start weights of a large arch.")
@@ -254,13 +262,14 @@ def _train_emotion(
     size: int | None,
     teacher: tuple[Path, ...],
     teacher_weight: float,
+    teacher_sees: Literal["picture", "view"],
     teacher_scale: float | None,
     teacher_offset: float | None,
     imagenet: Path | None,
     **recipe: Any,
 ) -> None:
     from ferlite.training.classifier import open_classifier
-    from ferlite.training.distill import fingerprint, soften
+    from ferlite.training.distill import Teaching, fingerprint, soften
     from ferlite.training.emotion import train as fit
     from ferlite.training.recipes import RECIPES
 
@@ -268,11 +277,24 @@ def _train_emotion(
     size = _EMOTION_SIZE if size is None else size
     train_data = load_split(data, "train", protocol, size)
     valid_data = load_split(data, "valid", train_data.protocol, size)
+    teaching = None
     if teacher:
-        opened = [open_classifier(t, scale=teacher_scale, offset=teacher_offset) for t in teacher]
-        train_data = soften(train_data, opened, teacher_weight)
-        named = ", ".join(map(fingerprint, teacher))
-        options = replace(options, teacher=named, teacher_weight=teacher_weight)
+        views = teacher_sees == "view"
+        # Beside the training, which has the cores, a teacher gets one thread.
+        opened = [
+            open_classifier(t, scale=teacher_scale, offset=teacher_offset, threads=int(views))
+            for t in teacher
+        ]
+        if views:
+            teaching = Teaching(opened, teacher_weight, train_data.labels, size)
+        else:
+            train_data = soften(train_data, opened, teacher_weight)
+        options = replace(
+            options,
+            teacher=", ".join(map(fingerprint, teacher)),
+            teacher_weight=teacher_weight,
+            teacher_sees=teacher_sees,
+        )
     progress = _Progress()
     with progress.live():
         best = fit(
@@ -283,6 +305,7 @@ def _train_emotion(
             resume=resume,
             imagenet=imagenet,
             init=init,
+            teaching=teaching,
             reporter=progress,
         )
     judged = int(valid_data.judged.sum())

@@ -107,9 +107,10 @@ def _training(training: dict[str, Any]) -> list[str]:
     lines = ["## Training", ""]
     lines += [f"- {name.replace('_', ' ')}: {options[name]}" for name in shown if name in options]
     if teacher:
+        seen = " of every view shown" if options.get("teacher_sees") == "view" else ""
         lines.append(
             f"- targets: {options.get('teacher_weight', 0):.0%} predictions of "
-            f"`{teacher}` (knowledge distillation), the rest crowd votes"
+            f"`{teacher}` (knowledge distillation{seen}), the rest crowd votes"
         )
     elif "targets" in options:
         lines.append(f"- targets: {options['targets']}")
@@ -187,6 +188,7 @@ def _commands(facts: dict[str, Any]) -> list[str]:
         settings += f" --teacher {teacher.split()[0]}"
     if options.get("teacher"):
         settings += f" --teacher-weight {options['teacher_weight']}"
+        settings += f" --teacher-sees {options.get('teacher_sees', 'picture')}"
     if run.get("init"):
         settings += f" --init {run['init'].split()[0]}"
     data = "FACES" if face else "FER"

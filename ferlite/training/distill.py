@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,30 +22,52 @@ def soften(data: EmotionData, teachers: Sequence[Classifier], weight: float) -> 
     Hinton et al., "Distilling the Knowledge in a Neural Network", 2015. `judged` and the classes
     of an evaluation are those of the data, so soften the training split only.
     """
-    if not 0 < weight <= 1:
-        raise UsageError(f"teacher weight {weight} must be in (0, 1]")
-    if not teachers:
-        raise UsageError("no teacher to learn from; name one")
-    says = np.mean([_says(teacher, data) for teacher in teachers], axis=0)
-    mixed = (1 - weight) * data.targets + weight * says
-    return replace(data, targets=mixed.astype(np.float32))
+    teaching = Teaching(teachers, weight, data.labels, data.images.shape[1])
+    mirrored = np.ascontiguousarray(data.images[:, :, ::-1])
+    says = (teaching.says(data.images) + teaching.says(mirrored)) / 2
+    return replace(data, targets=teaching.mixed(data.targets, says))
 
 
-def _says(teacher: Classifier, data: EmotionData) -> NDArray[np.float64]:
-    """Probabilities float64 [n, labels], in the order of the data's labels."""
-    if teacher.size != data.images.shape[1]:
+class Teaching:
+    """Teachers whose mean prediction makes up `weight` of each target.
+
+    teachers: networks that take `size` x `size` pictures and have the classes `labels`, in any
+    order; DataError when one does not.
+    """
+
+    def __init__(
+        self, teachers: Sequence[Classifier], weight: float, labels: Sequence[str], size: int
+    ) -> None:
+        if not 0 < weight <= 1:
+            raise UsageError(f"teacher weight {weight} must be in (0, 1]")
+        if not teachers:
+            raise UsageError("no teacher to learn from; name one")
+        self._teachers, self._weight = teachers, weight
+        self._orders = [_order(teacher, labels, size) for teacher in teachers]
+
+    def says(self, images: NDArray[Any]) -> NDArray[np.float64]:
+        """Mean probabilities float64 [n, labels] of pictures [n, size, size] in 0..255."""
+        each = zip(self._teachers, self._orders, strict=True)
+        return np.asarray(np.mean([t.probabilities(images)[:, order] for t, order in each], axis=0))
+
+    def mixed(self, targets: NDArray[np.float32], says: NDArray[np.float64]) -> NDArray[np.float32]:
+        return ((1 - self._weight) * targets + self._weight * says).astype(np.float32)
+
+
+def _order(teacher: Classifier, labels: Sequence[str], size: int) -> list[int]:
+    """Where the teacher's scores have each of `labels`."""
+    if teacher.size != size:
         raise DataError(
             f"{teacher.path.name} takes {teacher.size}x{teacher.size} pictures, the network in "
-            f"training {data.images.shape[1]}x{data.images.shape[1]}"
+            f"training {size}x{size}"
         )
-    labels = teacher.labels or data.labels
-    if sorted(labels) != sorted(data.labels):
-        raise DataError(f"{teacher.path.name} has classes {labels}, the data {data.labels}")
-    mirrored = np.ascontiguousarray(data.images[:, :, ::-1])
-    says = (teacher.probabilities(data.images) + teacher.probabilities(mirrored)) / 2
-    if says.shape[1] != len(data.labels):
-        raise DataError(f"{teacher.path.name} has {says.shape[1]} classes, not {len(data.labels)}")
-    return np.asarray(says[:, [labels.index(label) for label in data.labels]])
+    has = teacher.labels or tuple(labels)
+    if sorted(has) != sorted(labels):
+        raise DataError(f"{teacher.path.name} has classes {has}, the data {tuple(labels)}")
+    scores = teacher.probabilities(np.zeros((1, size, size), np.uint8)).shape[1]
+    if scores != len(labels):
+        raise DataError(f"{teacher.path.name} has {scores} classes, not {len(labels)}")
+    return [has.index(label) for label in labels]
 
 
 def fingerprint(path: Path) -> str:

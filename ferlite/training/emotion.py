@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ferlite.errors import DataError, UsageError
 from ferlite.training.augment import augment_batch
 from ferlite.training.data import EmotionData
+from ferlite.training.distill import Teaching
 from ferlite.training.fit import Reporter, fit
 from ferlite.training.history import Row
 from ferlite.training.networks import INPUT_OFFSET, INPUT_SCALE, build
@@ -21,9 +22,12 @@ from ferlite.training.recipes import TrainOptions
 class Batches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
     """Augmented batches of one epoch after another, drawn from (seed, epoch, batch)."""
 
-    def __init__(self, data: EmotionData, options: TrainOptions, epoch: int) -> None:
+    def __init__(
+        self, data: EmotionData, options: TrainOptions, epoch: int, teaching: Teaching | None
+    ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self._data, self._options, self._epoch = data, options, epoch
+        self._teaching = teaching
         self._shuffle()
 
     def _shuffle(self) -> None:
@@ -39,6 +43,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
         views, targets = augment_batch(
             self._data.images[rows], self._data.targets[rows], self._options.augmentation, rng
         )
+        if self._teaching is not None:
+            targets = self._teaching.mixed(targets, self._teaching.says(views[..., 0]))
         return views * np.float32(INPUT_SCALE) + np.float32(INPUT_OFFSET), targets
 
     def on_epoch_end(self) -> None:
@@ -72,13 +78,14 @@ class EmotionJob:
         valid_data: EmotionData,
         options: TrainOptions,
         imagenet: Path | None,
+        teaching: Teaching | None,
     ) -> None:
         if train_data.labels != valid_data.labels:
             raise DataError(f"train has classes {train_data.labels}, valid {valid_data.labels}")
         if options.targets == "majority":
             train_data = train_data.only_judged()
         self._train, self._valid, self._options = train_data, valid_data, options
-        self._imagenet = imagenet
+        self._imagenet, self._teaching = imagenet, teaching
         self.loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         self.metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
 
@@ -90,7 +97,7 @@ class EmotionJob:
         return model
 
     def batches(self, epoch: int) -> Batches:
-        return Batches(self._train, self._options, epoch)
+        return Batches(self._train, self._options, epoch, self._teaching)
 
     def judge(self, model: keras.Model, epoch: int, last: bool) -> Row:
         accuracy, loss = majority_accuracy(model, self._valid)
@@ -114,14 +121,16 @@ def train(
     resume: bool = False,
     imagenet: Path | None = None,
     init: Path | None = None,
+    teaching: Teaching | None = None,
     reporter: Reporter | None = None,
 ) -> float:
     """Fit `options.arch`; returns the best validation accuracy of the weights it writes.
 
     imagenet: weights to start the body of a Keras-applications network from.
+    teaching: has a say in the targets of every view that the network is shown.
     resume, init: see `ferlite.training.fit.fit`.
     """
     if imagenet is not None and init is not None:
         raise UsageError(f"{imagenet} and {init}: start from ImageNet weights or from a network's")
-    job = EmotionJob(train_data, valid_data, options, imagenet)
+    job = EmotionJob(train_data, valid_data, options, imagenet, teaching)
     return fit(job, options, out, resume=resume, init=init, reporter=reporter)

@@ -61,11 +61,15 @@ class TrainOptions(FitOptions):
         and their one label.
     teacher, teacher_weight: file names and digests of networks whose mean prediction makes up that
         share of the targets (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
+    teacher_sees: "picture": they judge each picture and its mirror image, once; "view": every view
+        that the network in training is shown, mixed-up ones too (Beyer et al., "Knowledge
+        distillation: A good teacher is patient and consistent", CVPR 2022).
     """
 
     targets: Literal["votes", "majority"] = "votes"
     teacher: str = ""
     teacher_weight: float = 0.0
+    teacher_sees: Literal["picture", "view"] = "picture"
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:

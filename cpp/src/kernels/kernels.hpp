@@ -12,14 +12,32 @@
 // copy for everybody, and that could be the one compiled for instructions that the machine lacks.
 namespace ferlite::kernels {
 
-// Values that follow one another: frame rows, pixels or single values, as each function says.
+// Pixels that follow one another, frame rows or columns.
 struct Span {
     std::ptrdiff_t first;
     std::ptrdiff_t count;
 };
 
-// `line` and `out` below have room for this many values more, of which those of `line` are finite:
-// vectors may reach beyond the end.
+// Frame rows that are added up, `stride` bytes apart, each times its weight.
+struct Rows {
+    const std::uint8_t* first;
+    std::ptrdiff_t stride;
+    const float* weights;
+    std::ptrdiff_t count;
+    // Unless null, takes the last row times carry_weight: two neighbouring sums mostly share a row,
+    // which is then read once.
+    float* carry;
+    float carry_weight;
+};
+
+// `lanes` lines of values, `stride` values apart, of pixels of `channels` values.
+struct Lines {
+    const float* first;
+    std::ptrdiff_t stride;
+    std::ptrdiff_t channels;
+};
+
+// Vectors may reach so many values beyond the end of a line.
 inline constexpr std::ptrdiff_t slack = 16;
 
 // One instruction set's versions.
@@ -27,27 +45,22 @@ struct Table {
     const char* name;
     std::ptrdiff_t lanes;  // values in a vector, at most `slack`
 
-    // line[i] = the sum over k < count of weights[k] * rows[k * stride + i], for i < n; added to
-    // what `line` holds where `add`.
-    void (*weigh_rows)(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
-                       std::ptrdiff_t count, std::ptrdiff_t n, bool add, float* line);
+    // line[i] = the weighted sum of byte i of the rows, for i < n; added to what `line` holds where
+    // `add`.
+    void (*weigh_rows)(const Rows& rows, std::ptrdiff_t n, bool add, float* line);
 
-    // The same of n pixels of three bytes, each mixed: shares . rows[k * stride + 3 i ... + 2].
-    // Shares are positive, below 1 and make 1 together, the second below 0.99; they are rounded to
-    // 16 bits. Null where mixing in the columns is better.
-    void (*weigh_gray_rows)(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
-                            std::ptrdiff_t count, const float* shares, std::ptrdiff_t n, bool add,
+    // The same of n pixels of three bytes, each mixed: shares . row[3 i ... 3 i + 2]. Shares are
+    // positive, below 1 and make 1 together, the second below 0.99; they are rounded to 16 bits.
+    // Null where mixing the sums is better.
+    void (*weigh_gray_rows)(const Rows& rows, const float* shares, std::ptrdiff_t n, bool add,
                             float* line);
 
-    // out[i] = the weighted sum of the values spans[i] of `line`, for i < n. Counts are multiples
-    // of `lanes` above 0, equal for every `lanes` spans, and n is a multiple of `lanes`. The
-    // weights of all spans follow one another.
-    void (*weigh_values)(const float* line, const Span* spans, const float* weights,
-                         std::ptrdiff_t n, float* out);
-
-    // The same for pixels of three values: spans count pixels.
-    void (*weigh_pixels)(const float* line, const Span* spans, const float* weights,
-                         std::ptrdiff_t n, float* out);
+    // Pixel i of output line r = the weighted sum of the pixels spans[i] of line r, for i < n and
+    // all lines; spans never go back, and their weights follow one another.
+    // Output lines are `stride` values apart. `turned` has room for the values of any `lanes` spans
+    // and slack, times lanes.
+    void (*weigh_columns)(const Lines& lines, const Span* spans, const float* weights,
+                          std::ptrdiff_t n, float* turned, float* out, std::ptrdiff_t stride);
 
     // sums[i] += the sum over k < group of the frame at (x + t * dx, y + t * dy), t = i * group +
     // k, for i < n; bilinear between pixel centres that lie on the integers, edge pixels repeated.

@@ -15,8 +15,7 @@
 namespace ferlite::kernels {
 namespace {
 
-// Values in a vector, and in one whose lanes are shuffled: for that, 16 take as long as 8 do where
-// they suffice, and longer where 8 would (Zen 5).
+// Values in a vector.
 #if defined(__AVX512F__)
 constexpr std::ptrdiff_t wide = 16;
 #elif defined(__AVX2__)
@@ -24,7 +23,6 @@ constexpr std::ptrdiff_t wide = 8;
 #else
 constexpr std::ptrdiff_t wide = 4;
 #endif
-constexpr std::ptrdiff_t lanes = wide < 8 ? wide : 8;
 
 template <class T, std::ptrdiff_t n>
 struct VectorOf {
@@ -33,8 +31,7 @@ struct VectorOf {
 template <class T, std::ptrdiff_t n>
 using Vector = typename VectorOf<T, n>::Type;
 using Wide = Vector<float, wide>;
-using Values = Vector<float, lanes>;
-using Pixel = Vector<float, 4>;  // and a fourth value: the next pixel's first
+using Pixel = Vector<float, 4>;  // and a fourth value, such as the next pixel's first
 
 template <class V>
 inline V load(const void* from) {
@@ -100,7 +97,7 @@ inline Unit load_unit(const std::uint8_t* from) {
 
 // How weigh_rows reads a unit of values.
 struct Bytes {
-    static constexpr std::ptrdiff_t size = unit;
+    static constexpr std::ptrdiff_t bytes = 1;  // of the frame for each value
     static constexpr float scale = 1.0F;
 
     Unit operator()(const std::uint8_t* from) const { return load_unit(from); }
@@ -111,7 +108,7 @@ struct Bytes {
 
 // How weigh_gray_rows reads a unit of pixels, mixed in integers.
 struct Gray {
-    static constexpr std::ptrdiff_t size = 3 * unit;
+    static constexpr std::ptrdiff_t bytes = 3;
     static constexpr float scale = 1.0F / 65536;
     std::int32_t shares[3];
 

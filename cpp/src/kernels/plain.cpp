@@ -6,41 +6,47 @@ namespace ferlite::kernels {
 
 namespace {
 
-void weigh_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
-                std::ptrdiff_t count, std::ptrdiff_t n, bool add, float* line) {
+// line[i] = the weighted sum of what value_of(row, i) reads.
+template <class ValueOf>
+void weigh_each(const Rows& rows, std::ptrdiff_t n, bool add, float* line,
+                const ValueOf& value_of) {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
         float sum = add ? line[i] : 0.0F;
-        for (std::ptrdiff_t k = 0; k < count; ++k) {
-            sum += weights[k] * static_cast<float>(rows[k * stride + i]);
+        float value = 0.0F;
+        for (std::ptrdiff_t k = 0; k < rows.count; ++k) {
+            value = value_of(rows.first + k * rows.stride, i);
+            sum += rows.weights[k] * value;
         }
         line[i] = sum;
+        if (rows.carry != nullptr) rows.carry[i] = rows.carry_weight * value;
     }
 }
 
-void weigh_gray_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
-                     std::ptrdiff_t count, const float* shares, std::ptrdiff_t n, bool add,
+void weigh_rows(const Rows& rows, std::ptrdiff_t n, bool add, float* line) {
+    weigh_each(rows, n, add, line, [](const std::uint8_t* row, std::ptrdiff_t i) {
+        return static_cast<float>(row[i]);
+    });
+}
+
+void weigh_gray_rows(const Rows& rows, const float* shares, std::ptrdiff_t n, bool add,
                      float* line) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) {
-        float sum = add ? line[i] : 0.0F;
-        for (std::ptrdiff_t k = 0; k < count; ++k) {
-            for (int c = 0; c < 3; ++c) {
-                sum += weights[k] * shares[c] * static_cast<float>(rows[k * stride + 3 * i + c]);
-            }
-        }
-        line[i] = sum;
-    }
+    weigh_each(rows, n, add, line, [shares](const std::uint8_t* row, std::ptrdiff_t i) {
+        float gray = 0.0F;
+        for (int c = 0; c < 3; ++c) gray += shares[c] * static_cast<float>(row[3 * i + c]);
+        return gray;
+    });
 }
 
-template <int channels>
-void weigh(const float* line, const Span* spans, const float* weights, std::ptrdiff_t n,
-           float* out) {
+void weigh_columns(const Lines& lines, const Span* spans, const float* weights, std::ptrdiff_t n,
+                   float*, float* out, std::ptrdiff_t) {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
-        const float* pixel = line + spans[i].first * channels;
-        float sums[3] = {};
-        for (std::ptrdiff_t k = 0; k < spans[i].count; ++k) {
-            for (int c = 0; c < channels; ++c) sums[c] += weights[k] * pixel[k * channels + c];
+        for (std::ptrdiff_t c = 0; c < lines.channels; ++c) {
+            float sum = 0.0F;
+            for (std::ptrdiff_t k = 0; k < spans[i].count; ++k) {
+                sum += weights[k] * lines.first[(spans[i].first + k) * lines.channels + c];
+            }
+            *out++ = sum;
         }
-        for (int c = 0; c < channels; ++c) out[i * channels + c] = sums[c];
         weights += spans[i].count;
     }
 }
@@ -90,8 +96,8 @@ std::ptrdiff_t find_at_least(const float* values, std::ptrdiff_t from, std::ptrd
 
 }  // namespace
 
-const Table plain{"plain",      1,           weigh_rows,  weigh_gray_rows,
-                  weigh<1>,     weigh<3>,    sample_any,  mix_channels,
-                  store_floats, store_bytes, join_planes, find_at_least};
+const Table plain{"plain",       1,           weigh_rows,   weigh_gray_rows,
+                  weigh_columns, sample_any,  mix_channels, store_floats,
+                  store_bytes,   join_planes, find_at_least};
 
 }  // namespace ferlite::kernels

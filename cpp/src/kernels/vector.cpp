@@ -16,138 +16,159 @@ namespace {
 template <std::size_t units>
 struct Block {
     Wide sums[units * parts];
+    Wide carried[units * parts];
 
     template <class Read>
-    Block(const Read& read, const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
-          std::ptrdiff_t count, bool add, const float* line) {
+    Block(const Read& read, const Rows& rows, std::ptrdiff_t at, bool add, const float* line) {
         for (std::size_t i = 0; i < units * parts; ++i) {
-            sums[i] = add ? load<Wide>(line + i * wide) : Wide{};
+            sums[i] = add ? load<Wide>(line + at + i * wide) : Wide{};
         }
-        for (std::ptrdiff_t k = 0; k < count; ++k, rows += stride) {
-            const float weight = weights[k] * Read::scale;
+        const std::uint8_t* row = rows.first + at * Read::bytes;
+        const std::ptrdiff_t last = rows.count - 1;
+        for (std::ptrdiff_t k = 0; k < last; ++k, row += rows.stride) {
+            add_row(read, row, rows.weights[k] * Read::scale, carried);
+        }
+        add_row(read, row, rows.weights[last] * Read::scale, carried);
+        for (Wide& value : carried) value *= rows.carry_weight * Read::scale;
+    }
+
+    template <class Read>
+    void add_row(const Read& read, const std::uint8_t* row, float weight, Wide* values) {
 #pragma GCC unroll 4
-            for (std::size_t u = 0; u < units; ++u) {
-                const Unit values = read(rows + u * Read::size);
+        for (std::size_t u = 0; u < units; ++u) {
+            const Unit unit_values = read(row + u * unit * Read::bytes);
 #pragma GCC unroll 4
-                for (std::size_t p = 0; p < parts; ++p) {
-                    sums[u * parts + p] += weight * values.part[p];
-                }
+            for (std::size_t p = 0; p < parts; ++p) {
+                values[u * parts + p] = unit_values.part[p];
+                sums[u * parts + p] += weight * unit_values.part[p];
             }
         }
     }
 
-    void store_to(float* line) const {
-        for (std::size_t i = 0; i < units * parts; ++i) store(sums[i], line + i * wide);
+    void store_to(float* line, float* carry, std::ptrdiff_t at) const {
+        for (std::size_t i = 0; i < units * parts; ++i) store(sums[i], line + at + i * wide);
+        if (carry == nullptr) return;
+        for (std::size_t i = 0; i < units * parts; ++i) store(carried[i], carry + at + i * wide);
     }
 };
 
 // For n of at least one unit.
 template <class Read>
-inline void weigh_units(const Read& read, const std::uint8_t* rows, std::ptrdiff_t stride,
-                        const float* weights, std::ptrdiff_t count, std::ptrdiff_t n, bool add,
+inline void weigh_units(const Read read, const Rows& rows, std::ptrdiff_t n, bool add,
                         float* line) {
     constexpr std::ptrdiff_t step = unit;
-    constexpr std::ptrdiff_t bytes = Read::size / step;  // of the frame for each value
-    constexpr std::ptrdiff_t units = 2;                  // more are no faster
+    constexpr std::ptrdiff_t units = 2;  // more are no faster
+    const Rows some = rows;
     // The last unit overlaps those before it and is read before they are written.
     const std::ptrdiff_t last = n - step;
-    const Block<1> end(read, rows + last * bytes, stride, weights, count, add, line + last);
+    const Block<1> end(read, some, last, add, line);
     std::ptrdiff_t i = 0;
     for (; i + units * step <= n; i += units * step) {
-        Block<units>(read, rows + i * bytes, stride, weights, count, add, line + i)
-            .store_to(line + i);
+        Block<units>(read, some, i, add, line).store_to(line, some.carry, i);
     }
     for (; i < last; i += step) {
-        Block<1>(read, rows + i * bytes, stride, weights, count, add, line + i).store_to(line + i);
+        Block<1>(read, some, i, add, line).store_to(line, some.carry, i);
     }
-    end.store_to(line + last);
+    end.store_to(line, some.carry, last);
 }
 
-void weigh_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
-                std::ptrdiff_t count, std::ptrdiff_t n, bool add, float* line) {
+void weigh_rows(const Rows& rows, std::ptrdiff_t n, bool add, float* line) {
     if (n < static_cast<std::ptrdiff_t>(unit)) {
-        plain.weigh_rows(rows, stride, weights, count, n, add, line);
+        plain.weigh_rows(rows, n, add, line);
     } else {
-        weigh_units(Bytes{}, rows, stride, weights, count, n, add, line);
+        weigh_units(Bytes{}, rows, n, add, line);
     }
 }
 
 #if defined(FERLITE_GRAY)
-void weigh_gray_rows(const std::uint8_t* rows, std::ptrdiff_t stride, const float* weights,
-                     std::ptrdiff_t count, const float* shares, std::ptrdiff_t n, bool add,
+void weigh_gray_rows(const Rows& rows, const float* shares, std::ptrdiff_t n, bool add,
                      float* line) {
     if (n < static_cast<std::ptrdiff_t>(unit)) {
-        plain.weigh_gray_rows(rows, stride, weights, count, shares, n, add, line);
+        plain.weigh_gray_rows(rows, shares, n, add, line);
     } else {
-        weigh_units(Gray(shares), rows, stride, weights, count, n, add, line);
+        weigh_units(Gray(shares), rows, n, add, line);
     }
 }
 #else
 constexpr auto weigh_gray_rows = nullptr;
 #endif
 
-// Which lane of a, or of b behind it, to add into lane i: neighbours for n up to 4, in each quarter
-// of four lanes by itself as processors shuffle best, and neighbouring quarters above.
-constexpr int addend(std::ptrdiff_t n, std::ptrdiff_t i, std::ptrdiff_t odd) {
-    const std::ptrdiff_t grain = n > 4 ? 4 : 1;
-    const std::ptrdiff_t within = n > 4 ? lanes : 4;
-    const std::ptrdiff_t at = i % within / grain;
-    const std::ptrdiff_t half = within / grain / 2;
-    const std::ptrdiff_t from = at < half ? 0 : lanes;
-    return static_cast<int>(from + i / within * within + (2 * (at % half) + odd) * grain +
-                            i % grain);
+// Lane i of a step of `turn`: blocks of `grain` lanes taken from a and b in turns, from the even
+// places for odd = 0.
+constexpr int taken(std::ptrdiff_t grain, std::ptrdiff_t i, std::ptrdiff_t odd) {
+    const std::ptrdiff_t from = i / grain % 2 == 0 ? 0 : wide;
+    return static_cast<int>(from + (i / grain / 2 * 2 + odd) * grain + i % grain);
 }
 
-template <std::ptrdiff_t n, std::ptrdiff_t... i>
-inline Values add_halves(const Values& a, const Values& b,
-                         std::integer_sequence<std::ptrdiff_t, i...>) {
-    return __builtin_shufflevector(a, b, addend(n, i, 0)...) +
-           __builtin_shufflevector(a, b, addend(n, i, 1)...);
+template <std::ptrdiff_t grain, std::ptrdiff_t... i>
+inline void turn_pair(Wide& a, Wide& b, std::integer_sequence<std::ptrdiff_t, i...>) {
+    const Wide even = __builtin_shufflevector(a, b, taken(grain, i, 0)...);
+    b = __builtin_shufflevector(a, b, taken(grain, i, 1)...);
+    a = even;
 }
 
-// The weighted sums of n spans of `vectors` vectors, or of count / lanes where that is 0; each in
-// as many parts as lanes / n.
-template <std::ptrdiff_t n, std::ptrdiff_t vectors>
-inline Values sums_of(const float* line, const Span* spans, const float* weights,
-                      std::ptrdiff_t count) {
-    if constexpr (n == 1) {
-        const float* values = line + spans->first;
-        Values sum = load<Values>(weights) * load<Values>(values);
-        for (std::ptrdiff_t k = lanes; k < (vectors > 0 ? vectors * lanes : count); k += lanes) {
-            sum += load<Values>(weights + k) * load<Values>(values + k);
+// Rows of a square become its columns.
+template <std::ptrdiff_t grain = 1>
+inline void turn(Wide* rows) {
+    constexpr auto places = std::make_integer_sequence<std::ptrdiff_t, wide>{};
+    if constexpr (grain < wide) {
+#pragma GCC unroll 16
+        for (std::ptrdiff_t i = 0; i < wide; ++i) {
+            if ((i & grain) == 0) turn_pair<grain>(rows[i], rows[i + grain], places);
         }
-        return sum;
+        turn<2 * grain>(rows);
+    }
+}
+
+// Lines are turned, so that a vector holds one value of each and sums take no shuffling; the sums
+// are turned back.
+template <std::ptrdiff_t channels>
+inline void weigh_lines(const Lines& lines, const Span* spans, const float* weights,
+                        std::ptrdiff_t n, float* turned, float* out, std::ptrdiff_t stride) {
+    constexpr std::size_t side = wide;
+    for (std::ptrdiff_t begin = 0; begin < n; begin += wide) {
+        const std::ptrdiff_t pixels = wide < n - begin ? wide : n - begin;
+        const Span* group = spans + begin;
+        const std::ptrdiff_t first = group->first;
+        const Span& last = group[pixels - 1];
+        const std::ptrdiff_t values = (last.first + last.count - first) * channels;
+        const float* from = lines.first + first * channels;
+        for (std::ptrdiff_t at = 0; at < values; at += wide) {
+            Wide square[side];
+#pragma GCC unroll 16
+            for (std::ptrdiff_t r = 0; r < wide; ++r) {
+                square[r] = load<Wide>(from + at + r * lines.stride);
+            }
+            turn(square);
+#pragma GCC unroll 16
+            for (std::ptrdiff_t i = 0; i < wide; ++i) store(square[i], turned + (at + i) * wide);
+        }
+        Wide sums[side * channels];
+        for (std::ptrdiff_t i = 0; i < pixels; ++i) {
+            const float* value = turned + (group[i].first - first) * channels * wide;
+            Wide* pixel = sums + i * channels;
+            for (std::ptrdiff_t c = 0; c < channels; ++c) pixel[c] = Wide{};
+            for (std::ptrdiff_t k = 0; k < group[i].count; ++k, ++weights) {
+                for (std::ptrdiff_t c = 0; c < channels; ++c, value += wide) {
+                    pixel[c] += *weights * load<Wide>(value);
+                }
+            }
+        }
+        float* to = out + begin * channels;
+        for (std::ptrdiff_t at = 0; at < pixels * channels; at += wide) {
+            turn(sums + at);
+#pragma GCC unroll 16
+            for (std::ptrdiff_t r = 0; r < wide; ++r) store(sums[at + r], to + at + r * stride);
+        }
+    }
+}
+
+void weigh_columns(const Lines& lines, const Span* spans, const float* weights, std::ptrdiff_t n,
+                   float* turned, float* out, std::ptrdiff_t stride) {
+    if (lines.channels == 1) {
+        weigh_lines<1>(lines, spans, weights, n, turned, out, stride);
     } else {
-        const Values before = sums_of<n / 2, vectors>(line, spans, weights, count);
-        const Values behind =
-            sums_of<n / 2, vectors>(line, spans + n / 2, weights + n / 2 * count, count);
-        return add_halves<n>(before, behind, std::make_integer_sequence<std::ptrdiff_t, lanes>{});
-    }
-}
-
-void weigh_values(const float* line, const Span* spans, const float* weights, std::ptrdiff_t n,
-                  float* out) {
-    for (std::ptrdiff_t i = 0; i < n; i += lanes, spans += lanes) {
-        const std::ptrdiff_t count = spans->count;
-        const Values sums = count == lanes ? sums_of<lanes, 1>(line, spans, weights, lanes)
-                            : count == 2 * lanes
-                                ? sums_of<lanes, 2>(line, spans, weights, 2 * lanes)
-                                : sums_of<lanes, 0>(line, spans, weights, count);
-        store(sums, out + i);
-        weights += lanes * count;
-    }
-}
-
-void weigh_pixels(const float* line, const Span* spans, const float* weights, std::ptrdiff_t n,
-                  float* out) {
-    // The fourth value written is overwritten by the next pixel.
-    for (std::ptrdiff_t i = 0; i < n; ++i) {
-        const float* pixel = line + 3 * spans[i].first;
-        Pixel sum{};
-        for (std::ptrdiff_t k = 0; k < spans[i].count; ++k) {
-            sum += *weights++ * load<Pixel>(pixel + 3 * k);
-        }
-        store(sum, out + 3 * i);
+        weigh_lines<3>(lines, spans, weights, n, turned, out, stride);
     }
 }
 
@@ -294,11 +315,10 @@ std::ptrdiff_t find_at_least(const float* values, std::ptrdiff_t from, std::ptrd
 }  // namespace
 
 const Table FERLITE_ISA{FERLITE_TEXT(FERLITE_ISA),
-                        lanes,
+                        wide,
                         weigh_rows,
                         weigh_gray_rows,
-                        weigh_values,
-                        weigh_pixels,
+                        weigh_columns,
                         add_samples,
                         mix_channels,
                         store_floats,

@@ -2,7 +2,7 @@
 
 They are encoded before anybody connects, as cameras do it: H.264 without frames that wait for later
 ones, a key frame each second. Each connection begins with the first picture; they go round and
-round. When each was sent is written down.
+round. When each was sent is written down. `benchmarks/live.py` and the tests look at it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socketserver
 import struct
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -87,9 +87,9 @@ class _Session(socketserver.StreamRequestHandler):
         ) as container:
             stream = container.add_stream("libx264", rate=camera.fps)
             stream.width, stream.height, stream.pix_fmt = camera.width, camera.height, "yuv420p"
-            begin = time.monotonic()
-            for index in itertools.count():
-                if camera.stopping.wait(max(0.0, begin + index / camera.fps - time.monotonic())):
+            begin, pace = time.monotonic(), 1 / (camera.fps * camera.speed)
+            for index in itertools.islice(itertools.count(), next(camera.plays, None)):
+                if camera.stopping.wait(max(0.0, begin + index * pace - time.monotonic())):
                     return
                 packet = av.Packet(camera.packets[index % len(camera.packets)])
                 packet.stream, packet.time_base = stream, Fraction(1, camera.fps)
@@ -101,14 +101,22 @@ class _Session(socketserver.StreamRequestHandler):
 class Camera(socketserver.ThreadingTCPServer):
     """pictures: uint8 [h, w, 3] BGR of one size, fps of them a second.
 
+    plays: after so many pictures the first connection breaks off, the second, and so on; those
+        after them go on for ever. speed: how many times as fast as their time stamps say.
     sent: of the latest connection, by number from 0: when a picture was sent (time.monotonic).
     """
 
     daemon_threads = True
 
-    def __init__(self, pictures: Iterable[NDArray[np.uint8]], fps: int) -> None:
+    def __init__(
+        self,
+        pictures: Iterable[NDArray[np.uint8]],
+        fps: int,
+        plays: Sequence[int] = (),
+        speed: float = 1.0,
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Session)
-        self.fps = fps
+        self.fps, self.plays, self.speed = fps, iter(plays), speed
         self.sent: dict[int, float] = {}
         self.stopping = threading.Event()
         self.url = f"rtsp://127.0.0.1:{self.server_address[1]}/live"
@@ -129,9 +137,14 @@ class Camera(socketserver.ThreadingTCPServer):
 
 
 @contextlib.contextmanager
-def camera(pictures: Iterable[NDArray[np.uint8]], fps: int) -> Iterator[Camera]:
-    """A camera on a free port of this machine, for as long as the block runs."""
-    with Camera(pictures, fps) as server:
+def camera(
+    pictures: Iterable[NDArray[np.uint8]],
+    fps: int,
+    plays: Sequence[int] = (),
+    speed: float = 1.0,
+) -> Iterator[Camera]:
+    """A `Camera` on a free port of this machine, for as long as the block runs."""
+    with Camera(pictures, fps, plays, speed) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

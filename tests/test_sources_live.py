@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from media import gray, http_server, level, write_clip
-from rtsp_server import rtsp_server
+from rtsp_camera import camera as rtsp_camera
 
 from ferlite.errors import SourceError, UsageError
 from ferlite.sources import SourceOptions, camera, open_source
@@ -25,6 +25,7 @@ from ferlite.sources.stream import public_name
 from ferlite.types import Frame
 
 QUICK = SourceOptions(timeout_s=5, reconnect_s=20)
+PICTURES = [gray(index) for index in range(20)]
 
 
 @contextlib.contextmanager
@@ -54,7 +55,10 @@ def _closed_port() -> int:
 
 def test_rtsp_plays_and_comes_back_after_an_outage() -> None:
     frames: list[Frame] = []
-    with rtsp_server(12, 8) as url, open_source(url, QUICK) as source:
+    with (
+        rtsp_camera(PICTURES, fps=25, plays=(12, 8), speed=2) as server,
+        open_source(server.url, QUICK) as source,
+    ):
         assert source.info.kind == "live"
         assert (source.info.width, source.info.height) == (64, 48)
         for frame in source:
@@ -63,7 +67,7 @@ def test_rtsp_plays_and_comes_back_after_an_outage() -> None:
                 break
     errors = [f.error for f in frames if f.error]
     assert len(errors) == 2
-    assert all(f"{url}: connection lost" in error for error in errors)
+    assert all(f"{server.url}: connection lost" in error for error in errors)
     times = [f.t for f in frames]
     assert times[0] == 0.0
     assert all(a <= b for a, b in pairwise(times))
@@ -78,8 +82,8 @@ def test_rtsp_plays_and_comes_back_after_an_outage() -> None:
 
 def test_a_stream_that_stays_away_is_given_up(tmp_path: Path) -> None:
     options = SourceOptions(timeout_s=2, reconnect_s=1)
-    with rtsp_server(3) as url:
-        source = open_source(url, options)
+    with rtsp_camera(PICTURES, fps=25, plays=(3,)) as server:
+        source = open_source(server.url, options)
     started = time.monotonic()
     frames = list(source)  # the server is gone
     assert time.monotonic() - started < 10

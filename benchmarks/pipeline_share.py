@@ -141,6 +141,7 @@ def against_stages(clip: str, count: int, rounds: int, threads: int) -> None:
         timed("detect", lambda: through(blind, Replay(decoded)))  # noqa: B023
         timed("classify", lambda: through(known, Replay(decoded)))  # noqa: B023
         timed("write", lambda: write(decoded))  # noqa: B023
+        decoded.clear()  # 3 MB each, which would cost the next round's pipeline its caches
     print(f"{clip}: {len(results)} frames, {faces} faces; medians of {rounds} rounds, ms a frame")
     print("\n| | wall (least to most) | processor | frames a second |\n|---|---|---|---|")
     wall = {name: statistics.median(times) for name, times in walls.items()}

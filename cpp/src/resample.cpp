@@ -44,7 +44,7 @@ class RowSums {
                 rows.carry = next;
                 rows.carry_weight = rows_.weights[rows_.offsets[at + 1]];
             }
-            if (shares_ != nullptr && kernel_.weigh_gray_rows != nullptr) {
+            if (shares_ != nullptr) {
                 kernel_.weigh_gray_rows(rows, shares_, n_ / 3, done > 0, line);
             } else {
                 kernel_.weigh_rows(rows, n_, done > 0, line);
@@ -157,39 +157,41 @@ void resample_rows(const ImageView& image, std::ptrdiff_t row_begin, std::ptrdif
                    const Format& format, const PixelsView<T>& out, Scratch& scratch) {
     const kernels::Table& kernel = kernels::active();
     Axis& columns = scratch.columns;
-    const bool mixed = format.color == Color::gray && image.channels == 3;
-    const float* shares = mixed ? gray_weights(image.color) : nullptr;
-    const std::ptrdiff_t channels = mixed ? 1 : image.channels;
-    const std::ptrdiff_t pixels = columns.end - columns.begin;
-    const std::ptrdiff_t stride = line_stride(pixels * image.channels);
+    const bool gray = format.color == Color::gray && image.channels == 3;
+    const float* shares = gray ? gray_weights(image.color) : nullptr;
+    // Channels are mixed as rows are read, or else with the columns.
+    const bool mixed = gray && kernel.weigh_gray_rows != nullptr;
+    const std::ptrdiff_t channels = gray ? 1 : image.channels;
+    const std::ptrdiff_t values = (columns.end - columns.begin) * (mixed ? 1 : image.channels);
+    const std::ptrdiff_t stride = line_stride(values);
     const std::ptrdiff_t out_stride = line_stride(out.width * channels);
-    const std::ptrdiff_t lanes = kernel.lanes;
-    const bool mixed_after = mixed && kernel.weigh_gray_rows == nullptr;
+    const std::ptrdiff_t taken = kernel.lines;
     // One line more, for what a block of rows passes on to the next.
-    float* sums = scratch.lines.of((mixed_after ? 2 * lanes + 1 : lanes + 1) * stride);
-    float* passed_on = sums + lanes * stride;
-    float* lines = mixed_after ? passed_on + stride : sums;
-    float* turned =
-        scratch.turned.of((longest(columns.spans, lanes) * channels + kernels::slack) * lanes);
-    float* made = scratch.pixels.of(lanes * out_stride);
+    float* lines = scratch.lines.of((taken + 1) * stride);
+    for (std::ptrdiff_t i = 0; i < taken; ++i) {
+        std::fill_n(lines + i * stride + values, kernels::slack, 0.0F);
+    }
+    constexpr std::ptrdiff_t group = 16;
+    float* room = scratch.weighing.of(
+        (longest(columns.spans, group) * image.channels + kernels::slack) * group);
+    float* made = scratch.pixels.of(taken * out_stride);
     for (kernels::Span& span : columns.spans) span.first -= columns.begin;
     // Rows first: whole frame rows are added up, which takes no shuffling, and only the few sums
     // are then resampled across.
-    RowSums add_rows(image, shares, scratch);
-    for (std::ptrdiff_t row = row_begin; row < row_end; row += lanes) {
-        const std::ptrdiff_t count = std::min(lanes, row_end - row);
+    RowSums add_rows(image, mixed ? shares : nullptr, scratch);
+    for (std::ptrdiff_t row = row_begin; row < row_end; row += taken) {
+        const std::ptrdiff_t count = std::min(taken, row_end - row);
         for (std::ptrdiff_t i = 0; i < count; ++i) {
-            float* sum = sums + i * stride;
-            add_rows(row + i, sum, sum + stride);
-            if (mixed_after) kernel.mix_channels(sum, pixels, shares, lines + i * stride);
+            add_rows(row + i, lines + i * stride, lines + (i + 1) * stride);
         }
-        kernel.weigh_columns({lines, stride, channels}, columns.spans.data(),
-                             columns.weights.data(), out.width, turned, made, out_stride);
+        kernel.weigh_columns({lines, stride, mixed ? 1 : image.channels, shares},
+                             columns.spans.data(), columns.weights.data(), out.width, room, made,
+                             out_stride);
         for (std::ptrdiff_t i = 0; i < count; ++i) {
-            write_row(made + i * out_stride, channels, mixed ? Color::gray : image.color, 1.0F,
+            write_row(made + i * out_stride, channels, gray ? Color::gray : image.color, 1.0F,
                       format, out, row + i);
         }
-        std::copy_n(passed_on, stride, sums);
+        std::copy_n(lines + taken * stride, values, lines);
     }
 }
 

@@ -43,14 +43,15 @@ struct Scratch {
     Axis rows;
     std::vector<std::uint8_t> packed;  // some frame rows, where the frame's pixels are not adjacent
     Room lines;                        // some output rows, before their columns are resampled
-    Room turned;                       // a part of them, value by value
+    Room weighing;                     // what weigh_columns needs
     Room pixels;                       // some output rows
     std::vector<float> sums;           // of the samples of one output row of a turned crop
     std::vector<float> gray;           // the same, mixed
 
     std::size_t bytes() const {
-        return columns.bytes() + rows.bytes() + packed.capacity() + lines.bytes() + turned.bytes() +
-               pixels.bytes() + (sums.capacity() + gray.capacity()) * sizeof(float);
+        return columns.bytes() + rows.bytes() + packed.capacity() + lines.bytes() +
+               weighing.bytes() + pixels.bytes() +
+               (sums.capacity() + gray.capacity()) * sizeof(float);
     }
 };
 

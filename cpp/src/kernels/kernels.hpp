@@ -30,20 +30,22 @@ struct Rows {
     float carry_weight;
 };
 
-// `lanes` lines of values, `stride` values apart, of pixels of `channels` values.
+// Lines of values, `stride` values apart, of pixels of `channels` values. Unless null, shares say
+// how the channels are mixed into one.
 struct Lines {
     const float* first;
     std::ptrdiff_t stride;
     std::ptrdiff_t channels;
+    const float* shares;
 };
 
-// Vectors may reach so many values beyond the end of a line.
+// Lines have so many finite values more, as vectors may reach beyond the end.
 inline constexpr std::ptrdiff_t slack = 16;
 
 // One instruction set's versions.
 struct Table {
     const char* name;
-    std::ptrdiff_t lanes;  // values in a vector, at most `slack`
+    std::ptrdiff_t lines;  // that weigh_columns takes
 
     // line[i] = the weighted sum of byte i of the rows, for i < n; added to what `line` holds where
     // `add`.
@@ -51,16 +53,16 @@ struct Table {
 
     // The same of n pixels of three bytes, each mixed: shares . row[3 i ... 3 i + 2]. Shares are
     // positive, below 1 and make 1 together, the second below 0.99; they are rounded to 16 bits.
-    // Null where mixing the sums is better.
+    // Null where mixing in the columns is better.
     void (*weigh_gray_rows)(const Rows& rows, const float* shares, std::ptrdiff_t n, bool add,
                             float* line);
 
     // Pixel i of output line r = the weighted sum of the pixels spans[i] of line r, for i < n and
-    // all lines; spans never go back, and their weights follow one another.
-    // Output lines are `stride` values apart. `turned` has room for the values of any `lanes` spans
-    // and slack, times lanes.
+    // all lines; spans never go back, and their weights follow one another. Output lines are
+    // `stride` values apart. `scratch` has room for the values of any 16 spans and slack, times 16.
+    // Channels are mixed here only where there is no weigh_gray_rows.
     void (*weigh_columns)(const Lines& lines, const Span* spans, const float* weights,
-                          std::ptrdiff_t n, float* turned, float* out, std::ptrdiff_t stride);
+                          std::ptrdiff_t n, float* scratch, float* out, std::ptrdiff_t stride);
 
     // sums[i] += the sum over k < group of the frame at (x + t * dx, y + t * dy), t = i * group +
     // k, for i < n; bilinear between pixel centres that lie on the integers, edge pixels repeated.

@@ -16,7 +16,6 @@ namespace {
 template <std::size_t units>
 struct Block {
     Wide sums[units * parts];
-    Wide carried[units * parts];
 
     template <class Read>
     Block(const Read& read, const Rows& rows, std::ptrdiff_t at, bool add, const float* line) {
@@ -26,29 +25,30 @@ struct Block {
         const std::uint8_t* row = rows.first + at * Read::bytes;
         const std::ptrdiff_t last = rows.count - 1;
         for (std::ptrdiff_t k = 0; k < last; ++k, row += rows.stride) {
-            add_row(read, row, rows.weights[k] * Read::scale, carried);
+            add_row(read, row, rows.weights[k] * Read::scale, nullptr, 0.0F);
         }
-        add_row(read, row, rows.weights[last] * Read::scale, carried);
-        for (Wide& value : carried) value *= rows.carry_weight * Read::scale;
+        float* carry = rows.carry == nullptr ? nullptr : rows.carry + at;
+        add_row(read, row, rows.weights[last] * Read::scale, carry,
+                rows.carry_weight * Read::scale);
     }
 
     template <class Read>
-    void add_row(const Read& read, const std::uint8_t* row, float weight, Wide* values) {
+    void add_row(const Read& read, const std::uint8_t* row, float weight, float* carry,
+                 float carry_weight) {
 #pragma GCC unroll 4
         for (std::size_t u = 0; u < units; ++u) {
-            const Unit unit_values = read(row + u * unit * Read::bytes);
+            const Unit values = read(row + u * unit * Read::bytes);
 #pragma GCC unroll 4
             for (std::size_t p = 0; p < parts; ++p) {
-                values[u * parts + p] = unit_values.part[p];
-                sums[u * parts + p] += weight * unit_values.part[p];
+                const std::size_t i = u * parts + p;
+                sums[i] += weight * values.part[p];
+                if (carry != nullptr) store(carry_weight * values.part[p], carry + i * wide);
             }
         }
     }
 
-    void store_to(float* line, float* carry, std::ptrdiff_t at) const {
-        for (std::size_t i = 0; i < units * parts; ++i) store(sums[i], line + at + i * wide);
-        if (carry == nullptr) return;
-        for (std::size_t i = 0; i < units * parts; ++i) store(carried[i], carry + at + i * wide);
+    void store_to(float* line) const {
+        for (std::size_t i = 0; i < units * parts; ++i) store(sums[i], line + i * wide);
     }
 };
 
@@ -64,12 +64,12 @@ inline void weigh_units(const Read read, const Rows& rows, std::ptrdiff_t n, boo
     const Block<1> end(read, some, last, add, line);
     std::ptrdiff_t i = 0;
     for (; i + units * step <= n; i += units * step) {
-        Block<units>(read, some, i, add, line).store_to(line, some.carry, i);
+        Block<units>(read, some, i, add, line).store_to(line + i);
     }
     for (; i < last; i += step) {
-        Block<1>(read, some, i, add, line).store_to(line, some.carry, i);
+        Block<1>(read, some, i, add, line).store_to(line + i);
     }
-    end.store_to(line, some.carry, last);
+    end.store_to(line + last);
 }
 
 void weigh_rows(const Rows& rows, std::ptrdiff_t n, bool add, float* line) {
@@ -92,6 +92,10 @@ void weigh_gray_rows(const Rows& rows, const float* shares, std::ptrdiff_t n, bo
 #else
 constexpr auto weigh_gray_rows = nullptr;
 #endif
+
+#if defined(__AVX2__)
+
+constexpr std::ptrdiff_t lines_taken = wide;
 
 // Lane i of a step of `turn`: blocks of `grain` lanes taken from a and b in turns, from the even
 // places for odd = 0.
@@ -171,6 +175,90 @@ void weigh_columns(const Lines& lines, const Span* spans, const float* weights, 
         weigh_lines<3>(lines, spans, weights, n, turned, out, stride);
     }
 }
+
+#else
+
+// Four lanes are too few to turn lines: that takes a third longer than this for a gray crop of
+// 150 px (SSE2).
+constexpr std::ptrdiff_t lines_taken = 8;
+
+inline Wide add_neighbours(const Wide& a, const Wide& b) {
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+}
+
+// Four spans at a time, their weights filled up to whole vectors with zeros.
+template <std::ptrdiff_t channels>
+inline void weigh_values(const Lines& lines, const Span* spans, const float* weights,
+                         std::ptrdiff_t n, const float* shares, float* filled, float* out,
+                         std::ptrdiff_t stride) {
+    const std::ptrdiff_t end = (spans[n - 1].first + spans[n - 1].count) * channels + slack;
+    for (std::ptrdiff_t begin = 0; begin < n; begin += wide) {
+        const std::ptrdiff_t pixels = wide < n - begin ? wide : n - begin;
+        std::ptrdiff_t longest = 0;
+        for (std::ptrdiff_t i = 0; i < pixels; ++i) {
+            const std::ptrdiff_t count = spans[begin + i].count;
+            longest = count > longest ? count : longest;
+        }
+        const std::ptrdiff_t count = (longest * channels + wide - 1) / wide * wide;
+        std::ptrdiff_t firsts[wide] = {};
+        for (std::ptrdiff_t i = 0; i < wide * count; ++i) filled[i] = 0.0F;
+        for (std::ptrdiff_t i = 0; i < pixels; ++i) {
+            // A span that would reach beyond the slack begins earlier.
+            const std::ptrdiff_t first = spans[begin + i].first * channels;
+            firsts[i] = first < end - count ? first : end - count;
+            float* to = filled + i * count + first - firsts[i];
+            for (std::ptrdiff_t k = 0; k < spans[begin + i].count; ++k, ++weights) {
+                for (std::ptrdiff_t c = 0; c < channels; ++c) *to++ = *weights * shares[c];
+            }
+        }
+        for (std::ptrdiff_t r = 0; r < lines_taken; ++r) {
+            const float* line = lines.first + r * lines.stride;
+            Wide sums[wide];
+            for (std::ptrdiff_t i = 0; i < wide; ++i) {
+                sums[i] = load<Wide>(filled + i * count) * load<Wide>(line + firsts[i]);
+            }
+            for (std::ptrdiff_t k = wide; k < count; k += wide) {
+                for (std::ptrdiff_t i = 0; i < wide; ++i) {
+                    sums[i] +=
+                        load<Wide>(filled + i * count + k) * load<Wide>(line + firsts[i] + k);
+                }
+            }
+            const Wide before = add_neighbours(sums[0], sums[1]);
+            const Wide behind = add_neighbours(sums[2], sums[3]);
+            store(add_neighbours(before, behind), out + begin + r * stride);
+        }
+    }
+}
+
+inline void weigh_pixels(const Lines& lines, const Span* spans, const float* all_weights,
+                         std::ptrdiff_t n, float* out, std::ptrdiff_t stride) {
+    for (std::ptrdiff_t r = 0; r < lines_taken; ++r, out += stride) {
+        const float* weights = all_weights;
+        for (std::ptrdiff_t i = 0; i < n; ++i) {
+            // The fourth value written is overwritten by the next pixel.
+            const float* pixel = lines.first + r * lines.stride + 3 * spans[i].first;
+            Pixel sum{};
+            for (std::ptrdiff_t k = 0; k < spans[i].count; ++k) {
+                sum += *weights++ * load<Pixel>(pixel + 3 * k);
+            }
+            store(sum, out + 3 * i);
+        }
+    }
+}
+
+void weigh_columns(const Lines& lines, const Span* spans, const float* weights, std::ptrdiff_t n,
+                   float* scratch, float* out, std::ptrdiff_t stride) {
+    static constexpr float whole = 1.0F;
+    if (lines.channels == 1) {
+        weigh_values<1>(lines, spans, weights, n, &whole, scratch, out, stride);
+    } else if (lines.shares != nullptr) {
+        weigh_values<3>(lines, spans, weights, n, lines.shares, scratch, out, stride);
+    } else {
+        weigh_pixels(lines, spans, weights, n, out, stride);
+    }
+}
+
+#endif
 
 // For BGR or RGB bytes that follow one another.
 void add_samples(const ImageView& image, double x, double y, double dx, double dy,
@@ -315,7 +403,7 @@ std::ptrdiff_t find_at_least(const float* values, std::ptrdiff_t from, std::ptrd
 }  // namespace
 
 const Table FERLITE_ISA{FERLITE_TEXT(FERLITE_ISA),
-                        wide,
+                        lines_taken,
                         weigh_rows,
                         weigh_gray_rows,
                         weigh_columns,

@@ -206,6 +206,29 @@ def test_threads_do_not_change_the_result(turned: bool) -> None:
         np.testing.assert_array_equal(bands, canvas)
 
 
+def test_bands_of_a_gray_letterbox_meet_without_a_seam() -> None:
+    """A band's first row is added up anew, where the row before had begun it."""
+    image = noise(np.random.default_rng(3), 1379, 1479, 3)
+    canvas, *_ = crops.letterbox(image, (399, 201), color="gray", dtype="float32")
+    for threads in (2, 3):
+        bands, *_ = crops.letterbox(
+            image, (399, 201), color="gray", dtype="float32", threads=threads
+        )
+        np.testing.assert_array_equal(bands, canvas)
+
+
+def test_a_frame_wider_than_any_camera_s() -> None:
+    image = noise(np.random.default_rng(4), 2, 70_000, 3)
+    boxes = np.array([[0, 0, 70_000, 2], [69_990, 0, 20, 2]], np.float32)
+    for color in ("gray", "bgr"):
+        wide = crops.crop_faces(image, boxes, size=(7, 2), color=color)
+        first = crops.crop_faces(
+            np.ascontiguousarray(image[:, :10_000]), [[0, 0, 10_000, 2]], size=(1, 2), color=color
+        )
+        np.testing.assert_allclose(wide[:1, :, :1], first, atol=1e-2)
+        assert np.isfinite(wide).all()
+
+
 def test_no_boxes() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     for boxes in ([], np.empty((0, 4), np.float32), np.empty((0, 4))):

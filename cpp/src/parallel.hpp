@@ -20,15 +20,21 @@ inline int useful_threads(double bytes, int threads) {
         std::clamp(bytes / bytes_worth_a_thread, 1.0, static_cast<double>(threads)));
 }
 
-// The caller's working memory of up to so many bytes waits for its next call.
+// A calling thread's working memory, of one kind, of up to so many bytes waits for its next call.
 inline constexpr std::size_t bytes_kept = 4 << 20;
+
+template <class Scratch>
+Scratch& kept_scratch() {
+    static thread_local Scratch scratch;
+    return scratch;
+}
 
 // Calls work(i, scratch) once for every i in [0, count), on up to `threads` threads of which the
 // caller is one. Each thread has its own Scratch. The first exception is thrown again here, after
-// all threads have ended.
+// all threads have ended. No work calls this again with the same kind of Scratch.
 template <class Scratch, class Work>
 void parallel_for(std::ptrdiff_t count, int threads, const Work& work) {
-    static thread_local Scratch kept;
+    Scratch& kept = kept_scratch<Scratch>();
     std::atomic<std::ptrdiff_t> next{0};
     std::exception_ptr error;
     std::mutex error_mutex;

@@ -15,8 +15,10 @@ namespace {
 // where there are shares of the channels.
 class RowSums {
   public:
-    RowSums(const ImageView& image, const float* shares, Scratch& scratch)
-        : image_(image),
+    RowSums(const kernels::Table& kernel, const ImageView& image, const float* shares,
+            Scratch& scratch)
+        : kernel_(kernel),
+          image_(image),
           shares_(shares),
           rows_(scratch.rows),
           columns_(scratch.columns),
@@ -59,10 +61,11 @@ class RowSums {
     // anew with each; found by measurement: the distance, and that rows of 1,200 bytes gain
     // nothing.
     void prefetch(std::size_t row) const {
-        constexpr std::ptrdiff_t longest = 1024;
+        constexpr std::ptrdiff_t most_bytes = 1024;
         constexpr auto step = static_cast<std::ptrdiff_t>(Room::line);
-        if (!adjacent_ || n_ > longest || row >= rows_.spans.size()) return;
+        if (!adjacent_ || n_ > most_bytes || row >= rows_.spans.size()) return;
         const kernels::Span& span = rows_.spans[row];
+        if (span.count < 2) return;
         const std::uint8_t* begin = image_.at(span.first + 1, columns_.begin);
         for (std::ptrdiff_t k = 1; k < span.count; ++k, begin += image_.row_stride) {
             for (std::ptrdiff_t at = 0; at < n_; at += step) __builtin_prefetch(begin + at);
@@ -88,7 +91,7 @@ class RowSums {
         return {packed_.data(), n_, nullptr, count, nullptr, 0.0F};
     }
 
-    const kernels::Table& kernel_ = kernels::active();
+    const kernels::Table& kernel_;
     const ImageView& image_;
     const float* shares_;
     const Axis& rows_;
@@ -165,26 +168,29 @@ void resample_rows(const ImageView& image, std::ptrdiff_t row_begin, std::ptrdif
     const std::ptrdiff_t values = (columns.end - columns.begin) * (mixed ? 1 : image.channels);
     const std::ptrdiff_t stride = line_stride(values);
     const std::ptrdiff_t out_stride = line_stride(out.width * channels);
-    const std::ptrdiff_t taken = kernel.lines;
+    // Frames wider than any camera's are weighed line by line, to keep the memory small.
+    constexpr std::ptrdiff_t widest = 65536;
+    const kernels::Table& across = values > widest ? kernels::plain : kernel;
+    const std::ptrdiff_t taken = across.lines;
     // One line more, for what a block of rows passes on to the next.
     float* lines = scratch.lines.of((taken + 1) * stride);
     for (std::ptrdiff_t i = 0; i < taken; ++i) {
         std::fill_n(lines + i * stride + values, kernels::slack, 0.0F);
     }
     constexpr std::ptrdiff_t group = 16;
-    float* room = scratch.weighing.of(
-        (longest(columns.spans, group) * image.channels + kernels::slack) * group);
+    const std::ptrdiff_t held = longest(columns.spans, group) * (mixed ? 1 : image.channels);
+    float* room = taken == 1 ? nullptr : scratch.weighing.of((held + kernels::slack) * group);
     float* made = scratch.pixels.of(taken * out_stride);
     for (kernels::Span& span : columns.spans) span.first -= columns.begin;
     // Rows first: whole frame rows are added up, which takes no shuffling, and only the few sums
     // are then resampled across.
-    RowSums add_rows(image, mixed ? shares : nullptr, scratch);
+    RowSums add_rows(kernel, image, mixed ? shares : nullptr, scratch);
     for (std::ptrdiff_t row = row_begin; row < row_end; row += taken) {
         const std::ptrdiff_t count = std::min(taken, row_end - row);
         for (std::ptrdiff_t i = 0; i < count; ++i) {
             add_rows(row + i, lines + i * stride, lines + (i + 1) * stride);
         }
-        kernel.weigh_columns({lines, stride, mixed ? 1 : image.channels, shares},
+        across.weigh_columns({lines, stride, mixed ? 1 : image.channels, mixed ? nullptr : shares},
                              columns.spans.data(), columns.weights.data(), out.width, room, made,
                              out_stride);
         for (std::ptrdiff_t i = 0; i < count; ++i) {

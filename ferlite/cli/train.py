@@ -280,7 +280,7 @@ def _train_emotion(
     teaching = None
     if teacher:
         views = teacher_sees == "view"
-        # Beside the training, which has the cores, a teacher gets one thread.
+        # Beside the training, which has the cores, an ONNX teacher gets one thread.
         opened = [
             open_classifier(t, scale=teacher_scale, offset=teacher_offset, threads=int(views))
             for t in teacher

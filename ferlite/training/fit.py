@@ -267,10 +267,12 @@ def fit(
             before = dict(json.loads(record.read_text())["options"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{record} is damaged ({error}); leave --resume out") from error
-        other = [k for k in settings if before.get(k) != settings[k]]
+        # A setting that the run did not know yet was as its default is.
+        before = json.loads(json.dumps(asdict(type(options)()))) | before
+        other = [k for k in settings if before[k] != settings[k]]
         if other:
             raise UsageError(
-                f"{record} was written with another {other[0]} ({before.get(other[0])!r}, not "
+                f"{record} was written with another {other[0]} ({before[other[0]]!r}, not "
                 f"{settings[other[0]]!r}); resume with the same settings"
             )
     out.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,8 @@ struct Lines {
     const float* shares;
 };
 
-// Lines have so many finite values more, as vectors may reach beyond the end.
+// Lines have so many finite values more, as vectors may reach beyond the end. (Lines that nobody
+// asked for may hold anything: none reaches into another.)
 inline constexpr std::ptrdiff_t slack = 16;
 
 // One instruction set's versions.
@@ -59,7 +60,8 @@ struct Table {
 
     // Pixel i of output line r = the weighted sum of the pixels spans[i] of line r, for i < n and
     // all lines; spans never go back, and their weights follow one another. Output lines are
-    // `stride` values apart. `scratch` has room for the values of any 16 spans and slack, times 16.
+    // `stride` values apart. `scratch` has room for the values of any 16 spans and slack, times 16;
+    // the plain version needs none.
     // Channels are mixed here only where there is no weigh_gray_rows.
     void (*weigh_columns)(const Lines& lines, const Span* spans, const float* weights,
                           std::ptrdiff_t n, float* scratch, float* out, std::ptrdiff_t stride);

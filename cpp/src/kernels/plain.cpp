@@ -40,14 +40,17 @@ void weigh_gray_rows(const Rows& rows, const float* shares, std::ptrdiff_t n, bo
 void weigh_columns(const Lines& lines, const Span* spans, const float* weights, std::ptrdiff_t n,
                    float*, float* out, std::ptrdiff_t) {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
-        for (std::ptrdiff_t c = 0; c < lines.channels; ++c) {
-            float sum = 0.0F;
-            for (std::ptrdiff_t k = 0; k < spans[i].count; ++k) {
-                sum += weights[k] * lines.first[(spans[i].first + k) * lines.channels + c];
-            }
-            *out++ = sum;
+        float sums[3] = {};
+        for (std::ptrdiff_t k = 0; k < spans[i].count; ++k, ++weights) {
+            const float* pixel = lines.first + (spans[i].first + k) * lines.channels;
+            for (std::ptrdiff_t c = 0; c < lines.channels; ++c) sums[c] += *weights * pixel[c];
         }
-        weights += spans[i].count;
+        if (lines.shares != nullptr) {
+            *out++ =
+                lines.shares[0] * sums[0] + lines.shares[1] * sums[1] + lines.shares[2] * sums[2];
+            continue;
+        }
+        for (std::ptrdiff_t c = 0; c < lines.channels; ++c) *out++ = sums[c];
     }
 }
 

@@ -241,6 +241,7 @@ def test_names_agree() -> None:
         {"learning_rate": 0.0},
         {"ema_decay": 1.0},
         {"teacher_weight": 1.5},
+        {"balance": -0.5},
         {"patience_epochs": -1},
     ],
 )

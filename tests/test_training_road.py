@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import tarfile
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,6 +205,50 @@ def test_a_teacher_and_a_resume(trained: tuple[Path, Path], exported: Path) -> N
     other = ferlite(*command, "--resume", "--seed", 9)
     assert other.exit_code == 2 and "another seed" in other.output
     assert len(other.output.strip().splitlines()[-1]) < 300
+
+
+@pytest.mark.parametrize("option", ["weight", "sees", "scale", "offset"])
+def test_a_setting_of_a_teacher_needs_one(tmp_path: Path, option: str) -> None:
+    value = "view" if option == "sees" else "0.5"
+    result = ferlite("train", "--data", "x", "--out", tmp_path, f"--teacher-{option}", value)
+    assert result.exit_code == 2
+    assert f"--teacher-{option} without a teacher; add --teacher" in result.output
+
+
+def test_balance_draws_rare_classes_oftener(trained: tuple[Path, Path]) -> None:
+    from ferlite.training.data import load
+    from ferlite.training.emotion import Batches, wanted_draws
+    from ferlite.training.recipes import TrainOptions
+
+    data = load(trained[0], "train")
+    hard = np.arange(len(data)) % 10  # nine of ten are of the first class
+    targets = np.zeros_like(data.targets)
+    targets[np.arange(len(data)), np.where(hard == 9, 1, 0)] = 1
+    data = dataclasses.replace(data, targets=targets)
+    share = float((hard == 9).mean())
+    for balance in (0.0, 0.5, 1.0):
+        odds = (share / (1 - share)) ** (1 - balance)
+        wanted = wanted_draws(data, balance)
+        assert wanted.mean() == pytest.approx(1)
+        assert wanted[hard == 9].sum() / len(data) == pytest.approx(odds / (1 + odds))
+        batches = Batches(data, TrainOptions(batch=1, balance=balance), 4, None)
+        drawn = np.bincount(batches._order, minlength=len(data))
+        assert drawn.sum() == len(data)
+        assert (np.abs(drawn - wanted) < 1).all(), "as often as wanted, but for a fraction"
+
+
+def test_the_cards_command_has_what_differs_from_the_recipe() -> None:
+    from ferlite.training.card import _commands
+    from ferlite.training.recipes import RECIPES
+
+    def command(**changes: Any) -> str:
+        options = dataclasses.asdict(dataclasses.replace(RECIPES["cnn711k"], **changes))
+        return _commands({"task": "emotion", "training": {"options": options}})[2]
+
+    plain = "ferlite train --data FER --out RUN --arch cnn711k --epochs 60 --batch 16 --seed 1"
+    assert command() == plain + " --learning-rate 0.001 --weight-decay 0.0 --precision float32"
+    changed = command(ema_decay=0.99, balance=0.25, targets="votes", patience_epochs=3)
+    assert changed == command() + " --ema 0.99 --patience 3 --targets votes --balance 0.25"
 
 
 def test_soft_targets_are_the_stated_mixture(trained: tuple[Path, Path], exported: Path) -> None:

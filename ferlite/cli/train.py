@@ -21,17 +21,8 @@ if TYPE_CHECKING:
 ARCHS = ("ferlite-s", "cnn711k", "xception8", "efficientnet_b3", "resnet152v2")
 PROTOCOLS = ("majority", "fer2013", "folders")
 _EMOTION_SIZE = 48  # FER2013's
-_EMOTION_ONLY = (
-    "arch",
-    "protocol",
-    "targets",
-    "teacher",
-    "teacher_weight",
-    "teacher_sees",
-    "teacher_scale",
-    "teacher_offset",
-    "imagenet",
-)
+_OF_A_TEACHER = ("teacher_weight", "teacher_sees", "teacher_scale", "teacher_offset")
+_EMOTION_ONLY = ("arch", "protocol", "targets", "balance", "teacher", *_OF_A_TEACHER, "imagenet")
 # Columns of the history on the terminal, and their names there.
 _TRAINED = {"loss": "loss", "accuracy": "accuracy"}
 _JUDGED = {"valid_accuracy": "valid", "valid_ap": "valid AP"}
@@ -174,6 +165,11 @@ Examples:
     "--targets", type=click.Choice(["votes", "majority"]), help="Emotion: vote shares or labels."
 )
 @click.option(
+    "--balance",
+    type=float,
+    help="Emotion: 0 draws every picture once an epoch, 1 every class equally often.",
+)
+@click.option(
     "--teacher",
     type=click.Path(path_type=Path),
     multiple=True,
@@ -208,6 +204,10 @@ def train(
                 raise UsageError(f"--{name.replace('_', '-')} is not for --task face; leave it out")
     elif options["extra_data"]:
         raise UsageError("--extra-data is for --task face; leave it out")
+    elif not options["teacher"]:
+        for name in _OF_A_TEACHER:
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise UsageError(f"--{name.replace('_', '-')} without a teacher; add --teacher")
     if resume and init is not None:
         raise UsageError("--resume goes on from the run's own weights; leave --init out")
     require_keras()

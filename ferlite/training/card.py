@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from ferlite.training.recipes import RECIPES, FaceOptions, TrainOptions
+
 WEAK_RECALL = 0.6
 FEW = 100
-# Of `ferlite train`, that a card states even where they are defaults.
-_SETTINGS = ("epochs", "batch", "size", "seed", "learning_rate", "weight_decay", "precision")
+# Options of `ferlite train` by their names in train.json: those that a card states in any case, and
+# those it states where they are not what the network's recipe says.
+_STATED = {
+    "epochs": "--epochs",
+    "batch": "--batch",
+    "size": "--size",
+    "seed": "--seed",
+    "learning_rate": "--learning-rate",
+    "weight_decay": "--weight-decay",
+    "precision": "--precision",
+}
+_STATED_IF_CHANGED = {
+    "optimizer": "--optimizer",
+    "schedule": "--schedule",
+    "ema_decay": "--ema",
+    "patience_epochs": "--patience",
+    "targets": "--targets",
+    "balance": "--balance",
+}
 
 _USES = """## Intended use
 
@@ -179,9 +198,13 @@ def _commands(facts: dict[str, Any]) -> list[str]:
     if not options:
         return []
     face = facts["task"] == "face"
-    settings = "".join(
-        f" --{name.replace('_', '-')} {options[name]}" for name in _SETTINGS if name in options
-    )
+    arch = options.get("arch")
+    recipe = FaceOptions() if face else RECIPES.get(arch, TrainOptions())
+    settings = "" if face or arch in (None, TrainOptions.arch) else f" --arch {arch}"
+    for name, flag in (_STATED | _STATED_IF_CHANGED).items():
+        usual = getattr(recipe, name, None) if name in _STATED_IF_CHANGED else None
+        if options.get(name, usual) != usual:
+            settings += f" {flag} {options[name]}"
     for folder in filter(None, options.get("extra_data", "").split(", ")):
         settings += f" --extra-data {folder}"
     for teacher in filter(None, options.get("teacher", "").split(", ")):

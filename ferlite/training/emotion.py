@@ -28,11 +28,20 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self._data, self._options, self._epoch = data, options, epoch
         self._teaching = teaching
+        self._wanted = wanted_draws(data, options.balance)
         self._shuffle()
 
     def _shuffle(self) -> None:
         rng = np.random.default_rng((self._options.seed, self._epoch))
-        self._order = rng.permutation(len(self._data))
+        order = rng.permutation(len(self._data))
+        if self._options.balance > 0:
+            # One draw at every whole step along the wanted ones: a picture wanted 2.3 times comes
+            # two or three times.
+            ends = np.cumsum(self._wanted[order])
+            steps = rng.random() + np.arange(len(order))
+            drawn = np.searchsorted(ends, steps * (ends[-1] / len(order)), side="right")
+            order = rng.permutation(order[np.minimum(drawn, len(order) - 1)])
+        self._order = order
 
     def __len__(self) -> int:
         return max(1, len(self._data) // self._options.batch)
@@ -50,6 +59,18 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
     def on_epoch_end(self) -> None:
         self._epoch += 1
         self._shuffle()
+
+
+def wanted_draws(data: EmotionData, balance: float) -> NDArray[np.float64]:
+    """How often an epoch should draw each picture, float64 [n], the mean being 1.
+
+    By its targets: the wish of each class is its share of all targets to the power of -balance.
+    """
+    shares = data.targets.mean(axis=0, dtype=np.float64)
+    wishes = np.zeros_like(shares)
+    np.power(shares, -balance, out=wishes, where=shares > 0)
+    wanted = data.targets @ wishes
+    return np.asarray(wanted / wanted.mean(), np.float64)
 
 
 def scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:

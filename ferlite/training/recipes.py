@@ -59,6 +59,8 @@ class TrainOptions(FitOptions):
 
     targets: "votes" trains on all images and their vote shares; "majority" on the judged ones
         and their one label.
+    balance: 0 draws every picture once an epoch; 1 every class equally often (Kang et al.,
+        "Decoupling representation and classifier for long-tailed recognition", ICLR 2020).
     teacher, teacher_weight: file names and digests of networks whose mean prediction makes up that
         share of the targets (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
     teacher_sees: "picture": they judge each picture and its mirror image, once; "view": every view
@@ -67,6 +69,7 @@ class TrainOptions(FitOptions):
     """
 
     targets: Literal["votes", "majority"] = "votes"
+    balance: float = 0.0
     teacher: str = ""
     teacher_weight: float = 0.0
     teacher_sees: Literal["picture", "view"] = "picture"
@@ -74,8 +77,10 @@ class TrainOptions(FitOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.teacher_weight <= 1:
-            raise UsageError(f"teacher weight {self.teacher_weight} must be in [0, 1]")
+        for name in ("balance", "teacher_weight"):
+            if not 0 <= getattr(self, name) <= 1:
+                said = name.replace("_", " ")
+                raise UsageError(f"{said} {getattr(self, name)} must be in [0, 1]")
 
 
 @dataclass(frozen=True)

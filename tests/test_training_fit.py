@@ -42,6 +42,10 @@ class Watch:
         self.kill_after = kill_after
         self.rows: list[dict[str, float]] = []
         self.steps = 0
+        self.notices: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
 
     def begin(self, first_epoch: int, epochs: int, steps: int) -> None:
         self.first = first_epoch
@@ -222,6 +226,30 @@ def test_start_weights_come_from_a_file(tmp_path: Path) -> None:
         build("cnn711k", weights=tmp_path / "notop.weights.h5")
     with pytest.raises(UsageError, match="no network 'vgg'"):
         build("vgg")
+
+
+@keras_needed
+def test_a_start_with_other_classes_leaves_out_the_last_layer(tmp_path: Path) -> None:
+    from ferlite.training.fit import _start_from
+    from ferlite.training.networks import build
+
+    source, model, watch = build("cnn711k", 8), build("cnn711k", 7), Watch()
+    path = tmp_path / "eight.keras"
+    source.save(path)
+    fresh = model.get_weights()
+    _start_from(path, model, watch)
+    assert watch.notices == [f"{path} has 8 classes, the data 7: the last layer starts at random"]
+    for one, other in zip(model.get_weights()[:-2], source.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(model.get_weights()[-2:], fresh[-2:], strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(DataError, match=r"no start for ferlite-s: it is cnn711k, which has a wei"):
+        _start_from(path, build("ferlite-s", 7), watch)
+    same = build("cnn711k", 8)
+    _start_from(path, same, watch)
+    for one, other in zip(same.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(watch.notices) == 1
 
 
 def test_names_agree() -> None:

@@ -58,6 +58,9 @@ class _Progress:
     def live(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._bar is None else self._bar
 
+    def notice(self, text: str) -> None:
+        self._console.print(f"notice: {text}", highlight=False, soft_wrap=True)
+
     def begin(self, first_epoch: int, epochs: int, steps: int) -> None:
         self._first, self._epochs, self._steps = first_epoch, epochs, steps
         self._started = time.monotonic()

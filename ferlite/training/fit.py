@@ -35,6 +35,7 @@ from ferlite.training.recipes import FitOptions
 class Reporter(Protocol):
     """Told how the run goes; numbers are of the epoch so far, time in seconds."""
 
+    def notice(self, text: str) -> None: ...
     def begin(self, first_epoch: int, epochs: int, steps: int) -> None: ...
     def step(self, epoch: int, step: int, means: Row) -> None: ...
     def epoch(self, row: Row, best: float) -> None: ...
@@ -226,18 +227,32 @@ def _optimizer(options: FitOptions, steps: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _start_from(path: Path, model: keras.Model) -> None:
-    """Take the weights of another run; its network must have the same layers."""
+def _start_from(path: Path, model: keras.Model, reporter: Reporter | None) -> None:
+    """Take the weights of another run; its network must have the same layers.
+
+    Where only the last layer differs, in its number of classes, that one starts at random.
+    """
     source = load_keras(path)
+    weights = source.get_weights()
     shapes, wanted = ([tuple(w.shape) for w in m.weights] for m in (source, model))
-    if shapes != wanted:
-        pairs = zip_longest(shapes, wanted, fillvalue="none")
-        i, (has, wants) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+    differ = [pair for pair in zip_longest(shapes, wanted, fillvalue="none") if pair[0] != pair[1]]
+    if len(shapes) == len(wanted) and differ == [*zip(shapes[-2:], wanted[-2:], strict=True)]:
+        (kernel, _), (kernel_wanted, _) = shapes[-2:], wanted[-2:]
+        if kernel[:-1] == kernel_wanted[:-1]:
+            weights[-2:] = model.get_weights()[-2:]
+            differ = []
+            if reporter:
+                reporter.notice(
+                    f"{path} has {kernel[-1]} classes, the data {kernel_wanted[-1]}: the last "
+                    "layer starts at random"
+                )
+    if differ:
+        has, wants = differ[0]
         raise DataError(
-            f"{path} is no start for {model.name}: it is {source.name}, whose weight {i} has shape "
-            f"{has}, not {wants}"
+            f"{path} is no start for {model.name}: it is {source.name}, which has a weight of "
+            f"shape {has}, not {wants}"
         )
-    model.set_weights(source.get_weights())
+    model.set_weights(weights)
 
 
 def fit(
@@ -253,8 +268,8 @@ def fit(
 
     resume: go on after the last whole epoch in `out`. UsageError when the run there had other
         settings, DataError when there is none.
-    init: a .keras file to start from instead of random weights; ModelError or DataError when it
-        is none, or another network's.
+    init: a .keras file to start from instead of random weights, of the same network; it may have
+        other classes, then its last layer is left out. ModelError or DataError for anything else.
     """
     if resume and init is not None:
         raise UsageError(f"a resumed run goes on from its own weights; leave {init} out")
@@ -283,7 +298,7 @@ def fit(
         network = job.build(start=True)
         model = job.trained(network)
     if init is not None:
-        _start_from(init, network)
+        _start_from(init, network, reporter)
     steps = len(job.batches(0))
     optimizer = _optimizer(options, steps)
     optimizer.build(model.trainable_variables)

@@ -42,7 +42,7 @@ from ferlite.bundles import CropGeometry
 from ferlite.emotion import EmotionClassifier, squares
 from ferlite.faces import Detector
 from ferlite.training.augment import Augmentation
-from ferlite.training.bundle import read_facts, write_bundle
+from ferlite.training.bundle import revised
 from ferlite.training.data import EmotionData
 
 FACES = 12000
@@ -300,8 +300,8 @@ def main() -> None:
     if options.out:
         options.out.write_text(json.dumps(geometry, indent=2) + "\n")
     if options.bundle:
-        facts = read_facts(options.bundle)
-        write_bundle(options.bundle, {**facts, "crop": {**facts["crop"], **geometry}})
+        with revised(options.bundle) as (_, facts):
+            facts["crop"] = {**facts["crop"], **geometry}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from training_sets import ballot, write_fer2013, write_ferplus
 
 from ferlite.errors import DataError, UsageError
-from ferlite.training.data import FER2013_LABELS, FERPLUS_LABELS, detect_protocol, load
+from ferlite.training.data import FER2013_LABELS, FERPLUS_LABELS, allowed_protocols, load
 
 RNG = np.random.default_rng(1)
 
@@ -138,6 +139,43 @@ def test_tables_in_another_order_are_refused(tmp_path: Path) -> None:
         load(tmp_path, "train")
 
 
+def test_a_short_row_moves_no_vote_to_another_picture(tmp_path: Path) -> None:
+    pictures = [picture() for _ in FERPLUS_LABELS]
+    write_fer2013(tmp_path / "fer2013.csv", [("Training", p, "0") for p in pictures])
+    write_ferplus(
+        tmp_path,
+        [("Training", p, ballot(label)) for p, label in zip(pictures, FERPLUS_LABELS, strict=True)],
+        label_csv=False,
+    )
+    shutil.rmtree(tmp_path / "FER2013Train", ignore_errors=True)
+    for name, row in (("fer2013new.csv", 2), ("fer2013.csv", 5)):
+        lines = (tmp_path / name).read_text().splitlines()
+        lines[row] = lines[row].split(",")[0]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    data = load(tmp_path, "train")
+    assert data.classes.tolist() == [0, 2, 3, 5, 6, 7] and len(data.problems) == 2
+    np.testing.assert_array_equal(data.images, [pictures[i] for i in data.classes])
+
+
+def test_odd_label_files(tmp_path: Path) -> None:
+    rows = [("Training", picture(), ballot(label)) for label in FERPLUS_LABELS]
+    write_ferplus(tmp_path, rows, table=False)
+    path = tmp_path / "FER2013Train" / "label.csv"
+    lines = path.read_text().splitlines()
+    lines[3] = lines[3].rsplit(",", 1)[0] + "," + "9" * 401
+    lines[4] = "fer\xe9.png" + lines[4][lines[4].index(",") :]
+    path.write_bytes("\ufeff".encode() + "\n".join(lines).encode("latin-1") + b"\n\n")
+    data = load(tmp_path, "train")
+    assert data.classes.tolist() == [0, 1, 2, 5, 6, 7]
+    assert len(data.problems) == 2 and "are not 10 counts" in data.problems[0]
+    path.write_text('"' + "x" * 200_000 + "\n")
+    with pytest.raises(DataError, match=r"label\.csv:\d+: field larger than"):
+        load(tmp_path, "train")
+    (tmp_path / "fer2013.csv").write_text('emotion,pixels,Usage\n0,"' + "1 " * 100_000)
+    with pytest.raises(DataError, match=r"fer2013\.csv:\d+: field larger than"):
+        load(tmp_path, "train", "fer2013")
+
+
 def test_folder_a_class(tmp_path: Path) -> None:
     grey = np.full((48, 48), 90, np.uint8)
     for split, name, shape in (
@@ -150,6 +188,9 @@ def test_folder_a_class(tmp_path: Path) -> None:
         assert cv2.imwrite(str(tmp_path / split / name / "a.png"), shape)
     (tmp_path / "train" / "angry" / "notes.txt").write_text("no picture")
     (tmp_path / "train" / "angry" / "b.jpg").write_bytes(b"broken")
+    for no_class in (".ipynb_checkpoints", "empty"):
+        (tmp_path / "train" / no_class).mkdir()
+    assert cv2.imwrite(str(tmp_path / "train" / ".ipynb_checkpoints" / "a.png"), picture())
     data = load(tmp_path, "train")
     assert data.protocol == "folders" and data.labels == ("happiness", "anger", "bored")
     assert data.images.shape == (3, 48, 48) and len(data.problems) == 1
@@ -167,7 +208,10 @@ def test_misuse_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         load(tmp_path / "nowhere", "train")
     with pytest.raises(DataError, match="holds no data set"):
-        detect_protocol(tmp_path)
+        load(tmp_path, "train")
+    assert allowed_protocols(tmp_path) == ()
+    with pytest.raises(UsageError, match="size 0 must be 8 to 1024 pixels"):
+        load(tmp_path, "train", size=0)
     with pytest.raises(UsageError, match="split 'dev'"):
         load(tmp_path, "dev")
     with pytest.raises(UsageError, match="protocol 'best'"):

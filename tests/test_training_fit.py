@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from training_sets import ballot, faces, write_ferplus
 
-from ferlite.errors import DataError, UsageError
+from ferlite.errors import DataError, ModelError, UsageError
 from ferlite.training.augment import Augmentation
 from ferlite.training.data import FERPLUS_LABELS, EmotionData, load
 from ferlite.training.history import read_history
@@ -179,8 +179,60 @@ def test_resume_refuses_other_settings_and_an_empty_folder(
     with pytest.raises(DataError, match="nothing to resume"):
         train(*data, options, tmp_path, resume=True)
     train(*data, options, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(UsageError, match="another seed"):
         train(*data, dataclasses.replace(options, seed=7), tmp_path, resume=True)
+    larger = [dataclasses.replace(one, images=one.images.repeat(2, 1).repeat(2, 2)) for one in data]
+    with pytest.raises(UsageError, match=r"another size \(48, not 96\)"):
+        train(*larger, options, tmp_path, resume=True)
+    named = [dataclasses.replace(one, labels=tuple("abcdefgh")) for one in data]
+    with pytest.raises(UsageError, match="another labels"):
+        train(*named, options, tmp_path, resume=True)
+    # Nor is a run written over, or its own weights taken away before they are read.
+    for init in (None, tmp_path / "best.keras"):
+        with pytest.raises(UsageError, match="holds a run; add --resume, or name another folder"):
+            train(*data, options, tmp_path, init=init)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,much\n")
+    with pytest.raises(DataError, match=r"history\.csv is damaged"):
+        train(*data, options, tmp_path, resume=True)
+    (tmp_path / "train.json").write_text('{"options"')
+    with pytest.raises(ModelError, match=r"train\.json is not the record of a run"):
+        train(*data, options, tmp_path, resume=True)
+
+
+@keras_needed
+@pytest.mark.train
+def test_a_loss_that_is_no_number_ends_the_run(
+    data: tuple[EmotionData, EmotionData], tmp_path: Path
+) -> None:
+    from ferlite.training.emotion import train
+
+    options = dataclasses.replace(
+        RECIPES["cnn711k"], optimizer="sgd", epochs=3, batch=16, learning_rate=1e30
+    )
+    with pytest.raises(DataError, match=r"the loss became (nan|inf) in epoch 1; lower --learning"):
+        train(*data, options, tmp_path)
+    assert not (tmp_path / "best.keras").exists()
+
+
+@keras_needed
+def test_warm_up_takes_a_quarter_of_a_short_run_at_most() -> None:
+    from ferlite.training.fit import _optimizer
+
+    rates = _optimizer(TrainOptions(epochs=4, learning_rate=0.1), 10)._learning_rate
+    found = [float(rates(step)) for step in range(41)]
+    assert found[10] == pytest.approx(0.1) and max(found) == found[10]
+    assert found[40] == pytest.approx(0, abs=1e-6)
+
+
+@keras_needed
+def test_pictures_too_small_or_odd_for_a_network_are_one_line() -> None:
+    from ferlite.training.networks import build
+
+    for name, size in (("ferlite-s", 50), ("cnn711k", 16)):
+        with pytest.raises(UsageError, match=rf"^{name} cannot take pictures of {size}x{size}: "):
+            build(name, size=size)
 
 
 @keras_needed

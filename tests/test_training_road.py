@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
+from test_training_augment import STILL
 from training_sets import small_ferplus
 
 from ferlite.bundles import METADATA_KEY, find
@@ -127,6 +129,21 @@ def test_export_and_quantize_make_a_verified_bundle(
     now = json.loads((exported / "bundle.json").read_text())
     assert before.pop("files").keys() == now.pop("files").keys()  # whose bytes tf2onnx may vary
     assert now == before
+    # Other pictures to judge by: both networks are measured anew.
+    other = data.parent / "other"
+    shutil.copytree(data, other)
+    table = (other / "fer2013new.csv").read_text().splitlines()
+    judged = [i for i, line in enumerate(table) if line.startswith("PublicTest")]
+    (other / "fer2013new.csv").write_text(
+        "\n".join(line for i, line in enumerate(table) if i not in judged[:20]) + "\n"
+    )
+    copy = data.parent / "copy"
+    shutil.copytree(exported, copy)
+    again = ferlite("export", copy / "weights.keras", "--data", other, "--out", copy)
+    assert again.exit_code == 0
+    metrics = json.loads((copy / "bundle.json").read_text())["metrics"]
+    counts = (metrics, metrics["int8"])
+    assert [sum(row["n"] for row in m["per_class"].values()) for m in counts] == [40, 40]
     # Nobody's working folder is littered.
     assert not Path("nc_workspace").exists()
 
@@ -170,8 +187,6 @@ def test_int8_that_loses_too_much_is_not_written(
 def test_onnxruntime_takes_the_place_of_neural_compressor(
     trained: tuple[Path, Path], exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     from ferlite.training import int8 as module
 
     model = tmp_path / "model"
@@ -231,10 +246,15 @@ def test_balance_draws_rare_classes_oftener(trained: tuple[Path, Path]) -> None:
         wanted = wanted_draws(data, balance)
         assert wanted.mean() == pytest.approx(1)
         assert wanted[hard == 9].sum() / len(data) == pytest.approx(odds / (1 + odds))
-        batches = Batches(data, TrainOptions(batch=1, balance=balance), 4, None)
+        batches = Batches(data, TrainOptions(batch=1, balance=balance), 4, wanted)
         drawn = np.bincount(batches._order, minlength=len(data))
         assert drawn.sum() == len(data)
         assert (np.abs(drawn - wanted) < 1).all(), "as often as wanted, but for a fraction"
+    # Of shares of votes: a class, each equally often, then a picture by its share of the class.
+    targets = np.random.default_rng(1).dirichlet(np.full(8, 0.3), len(data)).astype(np.float32)
+    odds = (targets / targets.sum(axis=0)).mean(axis=1)
+    soft = dataclasses.replace(data, targets=targets)
+    np.testing.assert_allclose(wanted_draws(soft, 1) / len(data), odds, rtol=1e-4)
 
 
 def test_the_cards_command_has_what_differs_from_the_recipe() -> None:
@@ -243,30 +263,55 @@ def test_the_cards_command_has_what_differs_from_the_recipe() -> None:
 
     def command(**changes: Any) -> str:
         options = dataclasses.asdict(dataclasses.replace(RECIPES["cnn711k"], **changes))
-        return _commands({"task": "emotion", "training": {"options": options}})[2]
+        training = {"options": options, "init": "my start.keras 0123456789ab"}
+        facts = {"task": "emotion", "training": training, "input": {"width": 64}}
+        made = _commands({**facts, "metrics": {"protocol": "fer2013"}})[2]
+        assert made.endswith(" --init 'my start.keras'")
+        return made.removesuffix(" --init 'my start.keras'")
 
-    plain = "ferlite train --data FER --out RUN --arch cnn711k --epochs 60 --batch 16 --seed 1"
+    plain = "ferlite train --data FER --out RUN --arch cnn711k --protocol fer2013 --size 64"
+    plain += " --epochs 60 --batch 16 --seed 1"
     assert command() == plain + " --learning-rate 0.001 --weight-decay 0.0 --precision float32"
     changed = command(ema_decay=0.99, balance=0.25, targets="votes", patience_epochs=3)
     assert changed == command() + " --ema 0.99 --patience 3 --targets votes --balance 0.25"
 
 
 def test_soft_targets_are_the_stated_mixture(trained: tuple[Path, Path], exported: Path) -> None:
-    from ferlite.training.classifier import open_classifier
+    from ferlite.training.classifier import Classifier, open_classifier
     from ferlite.training.data import load
-    from ferlite.training.distill import soften
+    from ferlite.training.distill import Teaching, soften
 
     data = load(trained[0], "valid")
     teacher = open_classifier(exported / "model.onnx")
     mirrored = np.ascontiguousarray(data.images[:, :, ::-1])
     says = (teacher.probabilities(data.images) + teacher.probabilities(mirrored)) / 2
-    np.testing.assert_allclose(
-        soften(data, [teacher], 0.25).targets, 0.75 * data.targets + 0.25 * says, atol=1e-6
-    )
-    twice = soften(data, [teacher, teacher], 0.25).targets
-    np.testing.assert_allclose(twice, soften(data, [teacher], 0.25).targets, atol=1e-7)
+
+    def softened(weight: float, *teachers: Classifier) -> NDArray[np.float32]:
+        return soften(data, Teaching(teachers, weight, data.labels, 48)).targets
+
+    mixture = 0.75 * data.targets + 0.25 * says
+    np.testing.assert_allclose(softened(0.25, teacher), mixture, atol=1e-6)
+    np.testing.assert_allclose(softened(0.25, teacher, teacher), mixture, atol=1e-6)
     with pytest.raises(UsageError, match=r"teacher weight 0\.0"):
-        soften(data, [teacher], 0.0)
+        softened(0.0, teacher)
+
+
+def test_a_teacher_has_its_say_beside_hard_labels_too(
+    trained: tuple[Path, Path], exported: Path
+) -> None:
+    from ferlite.training.classifier import open_classifier
+    from ferlite.training.data import load
+    from ferlite.training.distill import Teaching
+    from ferlite.training.emotion import EmotionJob
+    from ferlite.training.recipes import TrainOptions
+
+    data, valid = load(trained[0], "train"), load(trained[0], "valid")
+    teaching = Teaching([open_classifier(exported / "model.onnx")], 0.5, data.labels, 48)
+    options = TrainOptions(targets="majority", batch=len(data), augmentation=STILL)
+    _, targets = EmotionJob(data, valid, options, None, teaching).batches(0)[0]
+    assert len(targets) == len(data.only_judged())
+    # Half of each is one label, the other half what the teacher says.
+    assert (targets.max(axis=1) >= 0.5).all() and (targets.max(axis=1) < 0.999).any()
 
 
 def test_a_teacher_judges_the_views_that_are_shown(
@@ -275,14 +320,15 @@ def test_a_teacher_judges_the_views_that_are_shown(
     from ferlite.training.classifier import open_classifier
     from ferlite.training.data import load
     from ferlite.training.distill import Teaching
-    from ferlite.training.emotion import Batches
+    from ferlite.training.emotion import Batches, wanted_draws
     from ferlite.training.recipes import TrainOptions
 
     data = load(trained[0], "valid")
     teacher = open_classifier(exported / "model.onnx")
     options = TrainOptions(batch=8)
-    taught = Batches(data, options, 3, Teaching([teacher], 0.75, data.labels, 48))
-    plain = Batches(data, options, 3, None)
+    wanted = wanted_draws(data, 0)
+    taught = Batches(data, options, 3, wanted, Teaching([teacher], 0.75, data.labels, 48))
+    plain = Batches(data, options, 3, wanted)
     views, targets = taught[0]
     same, votes = plain[0]
     np.testing.assert_array_equal(views, same)
@@ -357,6 +403,129 @@ def test_wrong_files_are_one_clear_line(trained: tuple[Path, Path], tmp_path: Pa
         assert result.exit_code in (1, 2), command
         assert expected in result.output.splitlines()[-1], result.output
     assert not (tmp_path / "o").exists() and not (tmp_path / "r").exists()
+
+
+def test_export_writes_nothing_that_the_runtime_refuses(
+    trained: tuple[Path, Path], exported: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    shutil.copytree(exported, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (tmp_path / "crop.json").write_text('{"haar": {"scale": 1.0}}')
+    command = ["export", trained[1] / "best.keras", "--data", trained[0], "--out", out]
+    for extra, said in (
+        (("--crop", tmp_path / "crop.json"), "crop.haar.dx is missing"),
+        (("--name", "two\nlines"), "name is "),
+    ):
+        result = ferlite(*command, *extra)
+        assert result.exit_code == 1
+        assert said in result.output and "nothing was written" in result.output
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crop.json", "model"]
+    (tmp_path / "file").touch()
+    result = ferlite(*command[:-1], tmp_path / "file")
+    assert result.exit_code == 2 and "is a file; name a folder" in result.output
+
+
+@pytest.mark.parametrize("broken", ["metrics", "interrupt"])
+def test_a_failed_quantize_leaves_the_model_whole(
+    trained: tuple[Path, Path],
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+) -> None:
+    from ferlite.training import bundle as module
+
+    model = tmp_path / "model"
+    shutil.copytree(exported, model)
+    if broken == "metrics":
+        facts = json.loads((model / "bundle.json").read_text())
+        (model / "bundle.json").write_text(json.dumps({**facts, "metrics": {}}))
+    else:
+
+        def stop(facts: object) -> str:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, "model_card", stop)
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    command = ["quantize", model, "--data", trained[0], "--max-drop", 5, "--images", 32]
+    result = ferlite(*command, "--engine", "onnxruntime")
+    if broken == "metrics":
+        assert result.exit_code == 1
+        assert "bundle.json lacks a figure of the model card: 'protocol'" in result.output
+    else:
+        assert result.exit_code == 130
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    find(model).verify()
+
+
+def test_networks_that_score_otherwise_are_refused(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    def network(outputs: int, shape: tuple[int, ...]) -> Path:
+        weights = np.random.default_rng(1).normal(size=(48 * 48, outputs)).astype(np.float32)
+        nodes = [
+            helper.make_node("Flatten", ["faces"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["dense"]),
+            helper.make_node("Reshape", ["dense", "shape"], ["scores"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "foreign",
+            [helper.make_tensor_value_info("faces", TensorProto.FLOAT, ["n", 48, 48, 1])],
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)],
+            [
+                numpy_helper.from_array(weights, "weights"),
+                numpy_helper.from_array(np.array(shape), "shape"),
+            ],
+        )
+        opsets = [helper.make_opsetid("", 17)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "f.onnx")
+        return tmp_path / "f.onnx"
+
+    for outputs, shape, said in (
+        (7, (-1, 7), "gives 7 scores for a picture; the valid data has neutral"),
+        (8, (-1, 8, 1, 1), "gives an array of shape (1, 8, 1, 1) for a picture"),
+        (8, (-1,), "gives an array of shape (8,) for a picture"),
+    ):
+        result = ferlite("evaluate", network(outputs, shape), "--data", trained[0])
+        assert result.exit_code == 1 and said in result.output
+    labels = ",".join("abcdefgh")
+    result = ferlite("evaluate", network(7, (-1, 7)), "--data", trained[0], "--labels", labels)
+    assert result.exit_code == 1 and "gives 7 scores for a picture, not one for" in result.output
+    face = Path(find("face").path) / "weights.keras"
+    if face.is_file():
+        result = ferlite("evaluate", face, "--data", trained[0])
+        assert result.exit_code == 1 and "not square grey pictures" in result.output
+
+
+def test_a_network_that_states_its_input_takes_no_other(
+    trained: tuple[Path, Path], exported: Path, tmp_path: Path
+) -> None:
+    from ferlite.training.classifier import open_classifier
+
+    stated = open_classifier(exported / "model.onnx", scale=0.5, offset=3.0)
+    assert (stated.scale, stated.offset) == (1 / 64, -2.0)
+    result = ferlite("evaluate", exported / "model.onnx", "--data", trained[0], "--input-scale", 1)
+    assert result.exit_code == 2 and "says itself how it takes pictures" in result.output
+    command = ["train", "--data", trained[0], "--out", tmp_path / "run", "--epochs", 1]
+    result = ferlite(*command, "--teacher", exported / "model.onnx", "--teacher-scale", 1)
+    assert (
+        result.exit_code == 2 and "leave --teacher-scale and --teacher-offset out" in result.output
+    )
+    result = ferlite("evaluate", exported, "--data", trained[0])
+    assert result.exit_code == 2 and "is a folder; name the .keras or .onnx" in result.output
+    result = ferlite(
+        "evaluate", exported / "model.onnx", "--data", trained[0], "--history", tmp_path
+    )
+    assert result.exit_code == 2 and "no history.csv in this folder" in result.output
+    # Weights in a bundle: what they tell apart, and by which protocol, stands beside them.
+    assert open_classifier(exported / "weights.keras").labels == find(exported).labels
 
 
 def test_missing_extras_name_the_remedy() -> None:

@@ -114,6 +114,10 @@ def _report(error: BaseException) -> int:
     if isinstance(error, FerliteError):
         click.echo(f"error: {words}", err=True)
         return 2 if isinstance(error, UsageError) else 1
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a folder that is not ours
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror}", err=True)
+        return 1
     click.echo(
         f"error: unexpected {type(error).__name__}: {words}"
         " (`ferlite --debug ...` shows where; please report it)",

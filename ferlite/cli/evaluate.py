@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from ferlite.cli.train import PROTOCOLS, load_split
+from ferlite.cli.train import PROTOCOLS, load_split, protocol_of
 from ferlite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ Examples:
 @click.option(
     "--split", type=click.Choice(["train", "valid", "test"]), default="valid", show_default=True
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write tables and plots here.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Write tables and plots here."
+)
 @click.option("--threads", type=int, default=1, show_default=True, help="For an ONNX network.")
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Default: what the data allow.")
 @click.option("--history", type=click.Path(path_type=Path), help="Run folder with history.csv.")
@@ -108,7 +110,7 @@ def _emotion(
     input_offset: float | None,
     **_: object,
 ) -> None:
-    from ferlite.training.classifier import open_classifier, read_run
+    from ferlite.training.classifier import open_classifier
     from ferlite.training.evaluate import evaluate as run
     from ferlite.training.evaluate import report
     from ferlite.training.history import read_history
@@ -124,11 +126,15 @@ def _emotion(
         threads=threads,
         embedding=out is not None,
     )
-    folder = history or model.parent
-    protocol = protocol or read_run(model.parent).get("protocol")
-    result = run(
-        classifier, load_split(data, split, protocol, classifier.size), out, read_history(folder)
-    )
+    if classifier.states_input and (input_scale is not None or input_offset is not None):
+        raise UsageError(
+            f"{model} says itself how it takes pictures; leave --input-scale and --input-offset out"
+        )
+    rows = read_history(history or model.parent)
+    if history is not None and not rows:
+        raise UsageError(f"--history {history}: no history.csv in this folder")
+    protocol = protocol_of(model, data, protocol)
+    result = run(classifier, load_split(data, split, protocol, classifier.size), out, rows)
     click.echo("\n" + report(result), nl=False)
     if out:
         click.echo(f"\nwritten to {out}")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ferlite.cli.train import PROTOCOLS, load_split
+from ferlite.cli.train import PROTOCOLS, load_split, protocol_of
 from ferlite.errors import UsageError
 
 _EMOTION_ONLY = ("protocol", "crop")
@@ -86,8 +86,11 @@ def export(
         return
     if data is None:
         raise UsageError("--data is missing; name the folder with the data set")
+    if options["out"].is_file():
+        raise UsageError(f"--out {options['out']} is a file; name a folder")
     require_keras()
     require("tensorflow", "tf2onnx", "onnx")
+    from ferlite.cli.interrupt import raised
     from ferlite.training.faces.export import is_face_network
 
     face = is_face_network(weights)
@@ -97,7 +100,8 @@ def export(
             raise UsageError(
                 f"--{name.replace('_', '-')} is not for a {task}, which {weights} is; leave it out"
             )
-    (_faces if face else _emotion)(weights, data, **options)
+    with raised():
+        (_faces if face else _emotion)(weights, data, **options)
 
 
 def _emotion(
@@ -112,7 +116,7 @@ def _emotion(
     crop: Path | None,
     **_: object,
 ) -> None:
-    from ferlite.training.classifier import open_classifier, read_run
+    from ferlite.training.classifier import open_classifier
     from ferlite.training.export import export as run
 
     geometry = None
@@ -121,7 +125,7 @@ def _emotion(
             geometry = json.loads(crop.read_text())
         except (OSError, ValueError) as error:
             raise UsageError(f"--crop {crop}: {error}") from error
-    protocol = protocol or read_run(weights.parent).get("protocol")
+    protocol = protocol_of(weights, data, protocol)
     size = open_classifier(weights).size
     facts = run(
         weights,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ferlite.cli.train import PROTOCOLS, load_split
+from ferlite.cli.train import PROTOCOLS, load_split, protocol_of
 from ferlite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def quantize(
     from ferlite.training import require
 
     require("onnx")
-    from ferlite.training.bundle import read_facts
+    from ferlite.cli.interrupt import raised
     from ferlite.training.int8 import QuantizeOptions, engine_here
+    from ferlite.training.records import read_facts
 
     task = str(read_facts(model).get("task"))
     if task not in _MAX_DROP:
@@ -86,19 +87,20 @@ def quantize(
             "onnxruntime's own quantization takes its place",
             err=True,
         )
-    if task == "face":
-        _faces(model, data, options)
-    else:
-        _emotion(model, data, protocol, options)
+    with raised():
+        if task == "face":
+            _faces(model, data, options)
+        else:
+            _emotion(model, data, protocol, options)
     click.echo(f"written to {model} by {options.engine}")
 
 
 def _emotion(model: Path, data: Path, protocol: str | None, options: QuantizeOptions) -> None:
-    from ferlite.training.bundle import FP32, read_facts
+    from ferlite.training.bundle import FP32
     from ferlite.training.classifier import open_classifier
     from ferlite.training.quantize import quantize as run
 
-    protocol = protocol or read_facts(model).get("metrics", {}).get("protocol")
+    protocol = protocol_of(model / FP32, data, protocol)
     size = open_classifier(model / FP32).size
     before, after = run(
         model,

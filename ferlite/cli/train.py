@@ -108,6 +108,15 @@ def load_split(root: Path, split: str, protocol: str | None, size: int) -> Emoti
     return data
 
 
+def protocol_of(network: Path, data: Path, given: str | None) -> str | None:
+    """The protocol to judge a trained network by: as given, else its own where the data allow."""
+    from ferlite.training.data import allowed_protocols
+    from ferlite.training.records import protocol_beside
+
+    stated = protocol_beside(network)
+    return given or (stated if stated in allowed_protocols(data) else None)
+
+
 def _load_faces(root: Path, split: Literal["train", "val"]) -> FaceData:
     from ferlite.training.faces.data import load_faces
 
@@ -135,7 +144,12 @@ Examples:
     multiple=True,
     help="Face: more folders to train on, not to judge by.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the run; one that holds a run goes with --resume.",
+)
 @click.option(
     "--task", type=click.Choice(["emotion", "face"]), default="emotion", show_default=True
 )
@@ -170,7 +184,7 @@ Examples:
 @click.option(
     "--balance",
     type=float,
-    help="Emotion: 0 draws every picture once an epoch, 1 every class equally often.",
+    help="Emotion: 0 draws every picture once an epoch, 1 a class first, each equally often.",
 )
 @click.option(
     "--teacher",
@@ -186,7 +200,11 @@ Examples:
     show_default=True,
     help="Judge each picture once, or every augmented view of it (slower).",
 )
-@click.option("--teacher-scale", type=float, help="Their input: pixel * scale + offset; 1/255.")
+@click.option(
+    "--teacher-scale",
+    type=float,
+    help="Input of those that do not say themselves: pixel * scale + offset; 1/255.",
+)
 @click.option("--teacher-offset", type=float, help="See --teacher-scale; 0.")
 @click.option("--imagenet", type=click.Path(path_type=Path), help="Start weights of a large arch.")
 @click.pass_context
@@ -272,9 +290,10 @@ def _train_emotion(
     **recipe: Any,
 ) -> None:
     from ferlite.training.classifier import open_classifier
-    from ferlite.training.distill import Teaching, fingerprint, soften
+    from ferlite.training.distill import Teaching
     from ferlite.training.emotion import train as fit
     from ferlite.training.recipes import RECIPES
+    from ferlite.training.records import fingerprint
 
     options = replace(RECIPES[arch], **{k: v for k, v in recipe.items() if v is not None})
     size = _EMOTION_SIZE if size is None else size
@@ -282,22 +301,25 @@ def _train_emotion(
     valid_data = load_split(data, "valid", train_data.protocol, size)
     teaching = None
     if teacher:
-        views = teacher_sees == "view"
-        # Beside the training, which has the cores, an ONNX teacher gets one thread.
-        opened = [
-            open_classifier(t, scale=teacher_scale, offset=teacher_offset, threads=int(views))
-            for t in teacher
-        ]
-        if views:
-            teaching = Teaching(opened, teacher_weight, train_data.labels, size)
-        else:
-            train_data = soften(train_data, opened, teacher_weight)
         options = replace(
             options,
             teacher=", ".join(map(fingerprint, teacher)),
             teacher_weight=teacher_weight,
             teacher_sees=teacher_sees,
+            teacher_scale=options.teacher_scale if teacher_scale is None else teacher_scale,
+            teacher_offset=options.teacher_offset if teacher_offset is None else teacher_offset,
         )
+        # Beside the training, which has the cores, an ONNX teacher gets one thread.
+        threads = 1 if teacher_sees == "view" else 0
+        scale, offset = options.teacher_scale, options.teacher_offset
+        opened = [open_classifier(t, scale=scale, offset=offset, threads=threads) for t in teacher]
+        given = teacher_scale is not None or teacher_offset is not None
+        if given and all(one.states_input for one in opened):
+            raise UsageError(
+                "every teacher says itself how it takes pictures; leave --teacher-scale and "
+                "--teacher-offset out"
+            )
+        teaching = Teaching(opened, teacher_weight, train_data.labels, size)
     progress = _Progress()
     with progress.live():
         best = fit(

@@ -48,7 +48,7 @@ def _view(
     if rng.random() < 0.5:
         linear = linear @ np.array([[-1.0, 0.0], [0.0, 1.0]])
     center = np.array([(width - 1) / 2, (height - 1) / 2])
-    shift = rng.uniform(-options.shift_px, options.shift_px, 2)
+    shift = rng.uniform(-options.shift_px, options.shift_px, 2) * (width / 48)
     matrix = np.column_stack([linear, center + shift - linear @ center])
     view = cv2.warpAffine(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

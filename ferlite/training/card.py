@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from ferlite.training.recipes import RECIPES, FaceOptions, TrainOptions
@@ -26,14 +27,16 @@ _STATED_IF_CHANGED = {
     "patience_epochs": "--patience",
     "targets": "--targets",
     "balance": "--balance",
+    "teacher_scale": "--teacher-scale",
+    "teacher_offset": "--teacher-offset",
 }
 
 _USES = """## Intended use
 
 Reading the facial expression that people *show* in video and photographs, with their knowledge:
 research on expressions, media art, accessibility, user studies with consent, describing film.
-The answer is what a crowd of annotators would call the picture of a face. It is not what a person
-feels: people smile when sad and frown when concentrating.
+The answer is what annotators would call the picture of a face. It is not what a person feels:
+people smile when sad and frown when concentrating.
 
 ## Uses to stay away from
 
@@ -59,6 +62,12 @@ _BIASES = """## Known biases
 - The annotators' culture is in the labels: what counts as contempt or neutral varies.
 - Pictures are 48x48 grey. Profiles, masks, hands before the face, strong shadows and beards lower
   the quality of answers more than the figures here show.
+"""
+
+_OWN_BIASES = """## Known biases
+
+None was measured: whoever collected the pictures knows whom they show and how, and who named the
+expressions. Differences between groups of people must be expected.
 """
 
 
@@ -122,25 +131,29 @@ def _results(metrics: dict[str, Any]) -> list[str]:
 def _training(training: dict[str, Any]) -> list[str]:
     options = training.get("options", {})
     teacher = options.get("teacher")
-    shown = ("epochs", "batch", "seed", "optimizer", "learning_rate", "schedule", "weight_decay")
+    shown = ["epochs", "batch", "seed", "optimizer", "learning_rate", "schedule", "weight_decay"]
+    shown += ["balance"] if options.get("balance") else []
     lines = ["## Training", ""]
     lines += [f"- {name.replace('_', ' ')}: {options[name]}" for name in shown if name in options]
-    if teacher:
-        seen = " of every view shown" if options.get("teacher_sees") == "view" else ""
-        lines.append(
-            f"- targets: {options.get('teacher_weight', 0):.0%} predictions of "
-            f"`{teacher}` (knowledge distillation{seen}), the rest crowd votes"
-        )
-    elif "targets" in options:
-        lines.append(f"- targets: {options['targets']}")
+    if "targets" in options:
+        known = "shares of votes" if options["targets"] == "votes" else "one label a picture"
+        share = ""
+        if teacher:
+            seen = " of every view shown" if options.get("teacher_sees") == "view" else ""
+            share = (
+                f"{options.get('teacher_weight', 0):.0%} predictions of `{teacher}` "
+                f"(knowledge distillation{seen}), the rest "
+            )
+        lines.append(f"- targets: {share}{known}")
     for split in ("train", "valid"):
         if split in training:
             lines.append(f"- {training[split]}")
-    if "best_epoch" in training:
-        lines.append(
-            f"- weights of epoch {training['best_epoch']} of {training['epochs_done']}, the best "
-            f"on the validation split; {training['hours']:.2f} h in all"
-        )
+    for name, chosen in (("best_epoch", "the best on the validation split"), ("last_epoch", "")):
+        if name in training:
+            lines.append(
+                f"- weights of epoch {training[name]} of {training['epochs_done']}"
+                f"{', ' * bool(chosen)}{chosen}; {training['hours']:.2f} h in all"
+            )
     return lines
 
 
@@ -161,7 +174,8 @@ def model_card(facts: dict[str, Any]) -> str:
         summary, results, uses = face.summary(facts), face.results(facts), face.uses()
     else:
         summary, results = _summary(facts), _results(facts["metrics"])
-        uses = f"{_USES}\n{_BIASES}"
+        own = facts["metrics"]["protocol"] == "folders"
+        uses = f"{_USES}\n{_OWN_BIASES if own else _BIASES}"
     files = [
         f"- `{name}`: {entry['bytes'] / 1e6:.2f} MB, sha256 `{entry['sha256']}`"
         for name, entry in facts["files"].items()
@@ -201,6 +215,10 @@ def _commands(facts: dict[str, Any]) -> list[str]:
     arch = options.get("arch")
     recipe = FaceOptions() if face else RECIPES.get(arch, TrainOptions())
     settings = "" if face or arch in (None, TrainOptions.arch) else f" --arch {arch}"
+    if not face:
+        settings += f" --protocol {facts['metrics']['protocol']}"
+        side = facts["input"]["width"]
+        settings += f" --size {side}" if side != 48 else ""
     for name, flag in (_STATED | _STATED_IF_CHANGED).items():
         usual = getattr(recipe, name, None) if name in _STATED_IF_CHANGED else None
         if options.get(name, usual) != usual:
@@ -208,12 +226,14 @@ def _commands(facts: dict[str, Any]) -> list[str]:
     for folder in filter(None, options.get("extra_data", "").split(", ")):
         settings += f" --extra-data {folder}"
     for teacher in filter(None, options.get("teacher", "").split(", ")):
-        settings += f" --teacher {teacher.split()[0]}"
+        settings += f" --teacher {_file(teacher)}"
     if options.get("teacher"):
         settings += f" --teacher-weight {options['teacher_weight']}"
         settings += f" --teacher-sees {options.get('teacher_sees', 'picture')}"
     if run.get("init"):
-        settings += f" --init {run['init'].split()[0]}"
+        settings += f" --init {_file(run['init'])}"
+    if run.get("imagenet"):
+        settings += f" --imagenet {_file(run['imagenet'])}"
     data = "FACES" if face else "FER"
     train = f"ferlite train --data {data} --out RUN{' --task face' if face else ''}{settings}"
     return [
@@ -224,3 +244,8 @@ def _commands(facts: dict[str, Any]) -> list[str]:
         f"ferlite quantize MODEL --data {data}",
         "```",
     ]
+
+
+def _file(fingerprint: str) -> str:
+    """The name in a file's name and digest, as a shell takes it."""
+    return shlex.quote(fingerprint.rsplit(" ", 1)[0])

@@ -16,6 +16,7 @@ from ferlite import session
 from ferlite.bundles import METADATA_KEY, EmotionBundle, find
 from ferlite.errors import DataError, ModelError, UsageError
 from ferlite.training.data import EmotionData
+from ferlite.training.records import labels_beside
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
@@ -26,7 +27,8 @@ _BATCH = 128
 class Classifier:
     """A network that scores uint8 [n, size, size] grey pictures.
 
-    kind: "keras" or "onnx". labels: in the order of its outputs; () when the file does not say.
+    kind: "keras" or "onnx". outputs: scores it gives a picture. labels: in their order; () when the
+    file does not say. states_input: whether it says how it wants its pictures scaled.
     parameters: numbers it learned, or None. temperature: divides the logits for probabilities.
     run: the network's own input -> its logits or probabilities.
     embed: likewise -> features behind the last decision, or None where there are none.
@@ -37,12 +39,14 @@ class Classifier:
     size: int
     labels: tuple[str, ...]
     temperature: float
+    states_input: bool
     scale: float
     offset: float
     channels_first: bool
     parameters: int | None
     run: Callable[[Scores], Scores]
     embed: Callable[[Scores], Scores] | None
+    outputs: int = 0
 
     def input(self, images: Images) -> Scores:
         """uint8 [n, size, size] to what the network takes."""
@@ -105,9 +109,12 @@ def open_classifier(
     """Load a `.keras` file of `ferlite train` or an `.onnx` file.
 
     scale, offset: value = pixel * scale + offset, for an ONNX file without ferlite's metadata
-        (default 1/255 and 0). labels: likewise, or to replace what a file says.
+        (default 1/255 and 0); others say themselves. labels: to replace what a file says.
     threads: 0 for the default. embedding: also prepare `.embedding`.
+    Raises ModelError for a file that does not score grey pictures.
     """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name the .keras or .onnx file in it")
     if not path.is_file():
         raise ModelError(f"{path} does not exist; name a .keras or .onnx file")
     if path.suffix == ".keras":
@@ -116,17 +123,31 @@ def open_classifier(
         opened = _open_onnx(path, threads, embedding)
     else:
         raise UsageError(f"{path} is neither a .keras nor an .onnx file")
-    return replace(
-        opened,
-        scale=opened.scale if scale is None else scale,
-        offset=opened.offset if offset is None else offset,
-        labels=labels or opened.labels,
-    )
+    if not opened.states_input:
+        opened = replace(
+            opened,
+            scale=opened.scale if scale is None else scale,
+            offset=opened.offset if offset is None else offset,
+        )
+    labels = labels or opened.labels
+    shape = opened.run(opened.input(np.zeros((1, opened.size, opened.size), np.uint8))).shape
+    if len(shape) != 2:
+        raise ModelError(f"{path} gives an array of shape {shape} for a picture, not [1, classes]")
+    if labels and len(labels) != shape[1]:
+        raise ModelError(
+            f"{path} gives {shape[1]} scores for a picture, not one for each of {', '.join(labels)}"
+        )
+    return replace(opened, labels=labels, outputs=shape[1])
 
 
 def aligned(data: EmotionData, classifier: Classifier) -> EmotionData:
     """The data with its classes in the classifier's order; DataError when they are others."""
     labels = classifier.labels or data.labels
+    if len(labels) != classifier.outputs:
+        raise DataError(
+            f"{classifier.path.name} gives {classifier.outputs} scores for a picture; the "
+            f"{data.split} data has {', '.join(data.labels)}; choose another --protocol"
+        )
     if set(labels) != set(data.labels) or len(labels) != len(data.labels):
         raise DataError(
             f"{classifier.path.name} tells apart {', '.join(labels)}; the {data.split} data has "
@@ -134,12 +155,6 @@ def aligned(data: EmotionData, classifier: Classifier) -> EmotionData:
         )
     columns = [data.labels.index(label) for label in labels]
     return replace(data, labels=labels, targets=data.targets[:, columns])
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """train.json of the run that wrote a .keras file; empty where there is none."""
-    path = folder / "train.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 def load_keras(path: Path) -> Any:
@@ -160,6 +175,11 @@ def _open_keras(path: Path, embedding: bool) -> Classifier:
     from ferlite.training.networks import INPUT_OFFSET, INPUT_SCALE
 
     model = load_keras(path)
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 1:
+        raise ModelError(f"{path} takes {shape}, not square grey pictures [n, size, size, 1]")
+    if shape[1] is None:
+        raise ModelError(f"{path} takes {shape}: its picture size is not fixed")
     embed = None
     if embedding and "embedding" in [layer.name for layer in model.layers]:
         features = keras.Model(model.inputs, model.get_layer("embedding").output)
@@ -167,9 +187,10 @@ def _open_keras(path: Path, embedding: bool) -> Classifier:
     return Classifier(
         path=path,
         kind="keras",
-        size=int(model.input_shape[1]),
-        labels=tuple(read_run(path.parent).get("labels", ())),
+        size=int(shape[1]),
+        labels=labels_beside(path),
         temperature=1.0,
+        states_input=True,
         scale=INPUT_SCALE,
         offset=INPUT_OFFSET,
         channels_first=False,
@@ -209,6 +230,7 @@ def _open_onnx(path: Path, threads: int, embedding: bool) -> Classifier:
         size=size,
         labels=labels,
         temperature=temperature,
+        states_input=METADATA_KEY in opened.metadata,
         scale=scale,
         offset=offset,
         channels_first=channels_first,

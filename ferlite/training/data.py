@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ast
 import csv
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,9 +111,16 @@ def load(root: Path, split: str, protocol: str | None = None, size: int = 48) ->
     """
     if split not in SPLITS:
         raise UsageError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    if not 8 <= size <= 1024:
+        raise UsageError(f"size {size} must be 8 to 1024 pixels")
     if not root.exists():
         raise DataError(f"{root} does not exist; name the folder of the data set")
-    protocol = protocol or detect_protocol(root)
+    protocol = protocol or next(iter(allowed_protocols(root)), None)
+    if protocol is None:
+        raise DataError(
+            f"{root} holds no data set: expected fer2013new.csv or FER2013Train/label.csv (FER+), "
+            "fer2013.csv, or train/ and valid/ with a folder per class"
+        )
     if protocol not in PROTOCOLS:
         raise UsageError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
     problems: list[str] = []
@@ -144,22 +151,20 @@ def load(root: Path, split: str, protocol: str | None = None, size: int = 48) ->
     )
 
 
-def detect_protocol(root: Path) -> str:
-    """The protocol that the files in `root` allow; `majority` first."""
-    if (root / "fer2013new.csv").is_file() or any(
-        (root / folder / "label.csv").is_file() for folder in _FOLDERS.values()
-    ):
-        return "majority"
-    if root.suffix == ".csv" or any(
-        (root / name).is_file() for name in ("fer2013.csv", "fer2013_labels.csv")
-    ):
-        return "fer2013"
-    if any((root / name).is_dir() for names in _CLASS_FOLDERS.values() for name in names):
-        return "folders"
-    raise DataError(
-        f"{root} holds no data set: expected fer2013new.csv or FER2013Train/label.csv (FER+), "
-        "fer2013.csv, or train/ and valid/ with a folder per class"
-    )
+def allowed_protocols(root: Path) -> tuple[str, ...]:
+    """Those that the files in `root` allow, the one to take first."""
+    has = {
+        "majority": any(
+            (root / name).is_file()
+            for name in ("fer2013new.csv", *(f"{folder}/label.csv" for folder in _FOLDERS.values()))
+        ),
+        "fer2013": root.suffix == ".csv"
+        or any((root / name).is_file() for name in ("fer2013.csv", "fer2013_labels.csv")),
+        "folders": any(
+            (root / name).is_dir() for names in _CLASS_FOLDERS.values() for name in names
+        ),
+    }
+    return tuple(protocol for protocol, there in has.items() if there)
 
 
 def _picture(path: Path, problems: list[str]) -> _Image | None:
@@ -170,19 +175,25 @@ def _picture(path: Path, problems: list[str]) -> _Image | None:
     return np.asarray(image, np.uint8)
 
 
-def _rows(table: Path, columns: Sequence[str], problems: list[str]) -> Iterator[dict[str, str]]:
-    """Rows of a table with a header; a missing column is an error, a short row a problem."""
+def _rows(
+    table: Path, columns: Sequence[str], problems: list[str]
+) -> Iterator[dict[str, str] | None]:
+    """Rows of a table with a header; a missing column is an error, a short row a problem: None."""
     with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         missing = [c for c in columns if c not in (reader.fieldnames or ())]
         if missing:
             raise DataError(f"{table} has no column {', '.join(missing)}")
-        for row in reader:
-            if any(row[c] is None for c in columns):
-                problems.append(f"{table}:{reader.line_num}: fewer than {len(columns)} columns")
-                continue
-            row["line"] = str(reader.line_num)
-            yield row
+        try:
+            for row in reader:
+                if any(row[c] is None for c in columns):
+                    problems.append(f"{table}:{reader.line_num}: fewer than {len(columns)} columns")
+                    yield None
+                    continue
+                row["line"] = str(reader.line_num)
+                yield row
+        except csv.Error as error:
+            raise DataError(f"{table}:{reader.line_num}: {error}") from error
 
 
 def _pixels(text: str, where: str, problems: list[str]) -> _Image | None:
@@ -203,10 +214,18 @@ def _ints(values: Sequence[str], where: str, problems: list[str]) -> list[int] |
         numbers = [int(v) for v in values]
     except ValueError:
         numbers = [-1]
-    if len(numbers) != len(_VOTE_COLUMNS) or min(numbers) < 0:
+    if len(numbers) != len(_VOTE_COLUMNS) or not 0 <= min(numbers) <= max(numbers) < 1 << 24:
         problems.append(f"{where}: votes {','.join(values)!r} are not {len(_VOTE_COLUMNS)} counts")
         return None
     return numbers
+
+
+def _lines(reader: Any, table: Path) -> Iterator[list[str]]:
+    """Those of a csv.reader that are not empty."""
+    try:
+        yield from filter(None, reader)
+    except csv.Error as error:
+        raise DataError(f"{table}:{reader.line_num}: {error}") from error
 
 
 def _votes_from_folder(
@@ -214,10 +233,11 @@ def _votes_from_folder(
 ) -> Iterator[tuple[_Image, list[int]]]:
     """FER2013*/label.csv: name, crop box, ten vote counts; no header."""
     folder = root / _FOLDERS[split]
-    with (folder / "label.csv").open(newline="") as file:
+    table = folder / "label.csv"
+    with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.reader(file)
-        for line in reader:
-            where = f"{folder / 'label.csv'}:{reader.line_num}"
+        for line in _lines(reader, table):
+            where = f"{table}:{reader.line_num}"
             votes = _ints(line[2:], where, problems)
             image = None if votes is None else _picture(folder / line[0], problems)
             if votes is None or image is None:
@@ -248,16 +268,18 @@ def _votes_from_table(
             )
         pictures = _rows(source, ("pixels", "Usage"), problems)
     for row in _rows(table, columns, problems):
-        picture = next(pictures, None) if pictures is not None else None
+        picture = next(pictures, {}) if pictures is not None else None
         # A row without a name is a picture that the authors of FER+ found unusable.
-        if row["Usage"] != _USAGE[split] or not row["Image name"]:
+        if row is None or row["Usage"] != _USAGE[split] or not row["Image name"]:
             continue
         votes = _ints([row[c] for c in _VOTE_COLUMNS], f"{table}:{row['line']}", problems)
         if votes is None:
             continue
         if pictures is None:
             image = _picture(folder / row["Image name"], problems)
-        elif picture is None or picture["Usage"] != row["Usage"]:
+        elif picture is None:
+            image = None  # a short row, which is among the problems
+        elif picture.get("Usage") != row["Usage"]:
             raise DataError(f"{source} and {table} do not list the same pictures in one order")
         else:
             image = _pixels(picture["pixels"], f"{source}:{picture['line']}", problems)
@@ -300,7 +322,7 @@ def _fer2013(root: Path, split: str, problems: list[str]) -> tuple[tuple[str, ..
     def samples() -> _Samples:
         eye = np.eye(len(FER2013_LABELS), dtype=np.float32)
         columns = ("Usage", "emotion", "pixels" if has_pixels else "Image name")
-        for row in _rows(table, columns, problems):
+        for row in filter(None, _rows(table, columns, problems)):
             if row["Usage"] != _USAGE[split]:
                 if row["Usage"] not in _USAGE.values():
                     problems.append(f"{table}:{row['line']}: Usage {row['Usage']!r} is unknown")
@@ -332,11 +354,10 @@ def _folders(root: Path, split: str, problems: list[str]) -> tuple[tuple[str, ..
     def samples() -> _Samples:
         eye = np.eye(len(labels), dtype=np.float32)
         for folder in _class_folders(root, split):
-            for path in sorted(folder.iterdir()):
-                if path.suffix.lower() in _IMAGE_SUFFIXES:
-                    image = _picture(path, problems)
-                    if image is not None:
-                        yield image, eye[labels.index(_label(folder))], True
+            for path in sorted(_pictures(folder)):
+                image = _picture(path, problems)
+                if image is not None:
+                    yield image, eye[labels.index(_label(folder))], True
 
     if not _class_folders(root, split):
         raise DataError(f"{root} has no folder {_CLASS_FOLDERS[split][0]}/ with a folder per class")
@@ -349,8 +370,14 @@ def _folders(root: Path, split: str, problems: list[str]) -> tuple[tuple[str, ..
 def _class_folders(root: Path, split: str) -> list[Path]:
     for name in _CLASS_FOLDERS[split]:
         if (root / name).is_dir():
-            return sorted(Path(e.path) for e in os.scandir(root / name) if e.is_dir())
+            folders = (path for path in (root / name).iterdir() if path.is_dir())
+            return sorted(path for path in folders if any(_pictures(path)))
     return []
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    if not folder.name.startswith("."):
+        yield from (p for p in folder.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES)
 
 
 def _label(folder: Path) -> str:

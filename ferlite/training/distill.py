@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,12 @@ from ferlite.training.classifier import Classifier
 from ferlite.training.data import EmotionData
 
 
-def soften(data: EmotionData, teachers: Sequence[Classifier], weight: float) -> EmotionData:
-    """`weight` of each target becomes the teachers' mean prediction of picture and mirror image.
+def soften(data: EmotionData, teaching: Teaching) -> EmotionData:
+    """Its share of each target becomes the teachers' mean prediction of picture and mirror image.
 
     Hinton et al., "Distilling the Knowledge in a Neural Network", 2015. `judged` and the classes
     of an evaluation are those of the data, so soften the training split only.
     """
-    teaching = Teaching(teachers, weight, data.labels, data.images.shape[1])
     mirrored = np.ascontiguousarray(data.images[:, :, ::-1])
     says = (teaching.says(data.images) + teaching.says(mirrored)) / 2
     return replace(data, targets=teaching.mixed(data.targets, says))
@@ -64,12 +61,6 @@ def _order(teacher: Classifier, labels: Sequence[str], size: int) -> list[int]:
     has = teacher.labels or tuple(labels)
     if sorted(has) != sorted(labels):
         raise DataError(f"{teacher.path.name} has classes {has}, the data {tuple(labels)}")
-    scores = teacher.probabilities(np.zeros((1, size, size), np.uint8)).shape[1]
-    if scores != len(labels):
-        raise DataError(f"{teacher.path.name} has {scores} classes, not {len(labels)}")
+    if teacher.outputs != len(labels):
+        raise DataError(f"{teacher.path.name} has {teacher.outputs} classes, not {len(labels)}")
     return [has.index(label) for label in labels]
-
-
-def fingerprint(path: Path) -> str:
-    """File name and the start of its SHA-256: what train.json keeps of a teacher."""
-    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"

@@ -12,23 +12,29 @@ from numpy.typing import NDArray
 from ferlite.errors import DataError, UsageError
 from ferlite.training.augment import augment_batch
 from ferlite.training.data import EmotionData
-from ferlite.training.distill import Teaching
+from ferlite.training.distill import Teaching, soften
 from ferlite.training.fit import Reporter, fit
 from ferlite.training.history import Row
 from ferlite.training.networks import INPUT_OFFSET, INPUT_SCALE, build
 from ferlite.training.recipes import TrainOptions
+from ferlite.training.records import fingerprint
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
     """Augmented batches of one epoch after another, drawn from (seed, epoch, batch)."""
 
     def __init__(
-        self, data: EmotionData, options: TrainOptions, epoch: int, teaching: Teaching | None
+        self,
+        data: EmotionData,
+        options: TrainOptions,
+        epoch: int,
+        wanted: NDArray[np.float64],
+        teaching: Teaching | None = None,
     ) -> None:
+        """wanted: as of `wanted_draws`. teaching: has a say in the targets of every view."""
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self._data, self._options, self._epoch = data, options, epoch
-        self._teaching = teaching
-        self._wanted = wanted_draws(data, options.balance)
+        self._wanted, self._teaching = wanted, teaching
         self._shuffle()
 
     def _shuffle(self) -> None:
@@ -105,6 +111,10 @@ class EmotionJob:
             raise DataError(f"train has classes {train_data.labels}, valid {valid_data.labels}")
         if options.targets == "majority":
             train_data = train_data.only_judged()
+        self._summary = train_data.summary()
+        self._wanted = wanted_draws(train_data, options.balance)
+        if teaching is not None and options.teacher_sees == "picture":
+            train_data, teaching = soften(train_data, teaching), None
         self._train, self._valid, self._options = train_data, valid_data, options
         self._imagenet, self._teaching = imagenet, teaching
         self.loss = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -118,7 +128,7 @@ class EmotionJob:
         return model
 
     def batches(self, epoch: int) -> Batches:
-        return Batches(self._train, self._options, epoch, self._teaching)
+        return Batches(self._train, self._options, epoch, self._wanted, self._teaching)
 
     def judge(self, model: keras.Model, epoch: int, last: bool) -> Row:
         accuracy, loss = majority_accuracy(model, self._valid)
@@ -128,8 +138,10 @@ class EmotionJob:
         return {
             "labels": list(self._train.labels),
             "protocol": self._train.protocol,
-            "train": self._train.summary(),
+            "size": self._train.images.shape[1],
+            "train": self._summary,
             "valid": self._valid.summary(),
+            "imagenet": "" if self._imagenet is None else fingerprint(self._imagenet),
         }
 
 
@@ -148,7 +160,7 @@ def train(
     """Fit `options.arch`; returns the best validation accuracy of the weights it writes.
 
     imagenet: weights to start the body of a Keras-applications network from.
-    teaching: has a say in the targets of every view that the network is shown.
+    teaching: has a say in the targets, as `options.teacher_sees` says.
     resume, init: see `ferlite.training.fit.fit`.
     """
     if imagenet is not None and init is not None:

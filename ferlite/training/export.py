@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ferlite.errors import ModelError
-from ferlite.training.bundle import (
-    FP32,
-    described,
-    finished,
-    int8_kept,
-    training_facts,
-    write_bundle,
-)
+from ferlite.training.bundle import FP32, INT8, WEIGHTS, finished, int8_of, write_bundle
 from ferlite.training.classifier import (
     Classifier,
     aligned,
@@ -26,6 +20,7 @@ from ferlite.training.classifier import (
 from ferlite.training.data import EmotionData
 from ferlite.training.graph import check_convertible, rename, round_weights, to_onnx
 from ferlite.training.metrics import Scores, certainty, fit_temperature, uncertain_below
+from ferlite.training.records import described, training_facts
 
 PARITY_IMAGES = 512
 PARITY = 1e-4
@@ -107,12 +102,15 @@ def export(
 
     data: validation pictures; temperature, uncertainty threshold and metrics come from them.
     weights: of a run, or those in a bundle, which then says how they were trained, and the crops.
+    An INT8 network of the same weights in `out` stays, and is measured anew.
     Nothing is left in `out` when a check fails.
     """
     model = load_keras(weights)
     trained = open_classifier(weights)
     data = aligned(data, trained)
-    with finished(out, weights, keep_int8=True) as work:
+    int8 = int8_of(out, weights)
+    with finished(out) as work:
+        shutil.copyfile(weights, work / WEIGHTS)
         convert(model, work / FP32)
         converted = open_classifier(work / FP32, scale=trained.scale, offset=trained.offset)
         difference = parity(trained, converted, data)
@@ -121,6 +119,10 @@ def export(
         temperature = round(fit_temperature(logits, judged.classes), 3)
         scores = Scores(data.labels, judged.classes, softmax(logits, temperature))
         below = uncertain_below(scores)
+        if int8:
+            shutil.copyfile(out / INT8, work / INT8)
+            found = measure(open_classifier(work / INT8), data, temperature)
+            int8 = {"int8": int8 | found.facts()}
         facts: dict[str, Any] = {
             "name": name or model.name,
             "task": "emotion",
@@ -140,7 +142,7 @@ def export(
             "output": "logits",
             "temperature": temperature,
             "uncertain_below": below,
-            "crop": crop or described(weights.parent).get("crop", CROP),
+            "crop": described(weights.parent).get("crop", CROP) if crop is None else crop,
             "metrics": {
                 "protocol": data.protocol,
                 "split": data.split,
@@ -148,10 +150,10 @@ def export(
                 **scores.facts(),
                 "uncertain": certainty(scores, below),
                 "parity": {"images": min(PARITY_IMAGES, len(data)), "max": difference},
-                **int8_kept(work, out),
+                **int8,
             },
             "data": list(_PROVENANCE.get(data.protocol, ("Pictures of the user's own folders",))),
-            "training": training_facts(weights.parent, "valid_accuracy"),
+            "training": training_facts(weights, "valid_accuracy"),
         }
         write_bundle(work, facts)
     return facts

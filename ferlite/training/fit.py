@@ -12,6 +12,7 @@ Files in the output folder:
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,11 +26,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ferlite.errors import DataError, UsageError
+from ferlite.errors import DataError, SinkError, UsageError
 from ferlite.training.classifier import load_keras
-from ferlite.training.distill import fingerprint
 from ferlite.training.history import Row, read_history, write_history
 from ferlite.training.recipes import FitOptions
+from ferlite.training.records import BEST, LAST, RUN, fingerprint, read_run
 
 
 class Reporter(Protocol):
@@ -69,7 +70,7 @@ class Job(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What train.json says of the data."""
+        """What train.json says of the data; a resumed run must have the same."""
         ...
 
 
@@ -122,6 +123,11 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
             mean += (1 - keep) * now
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not math.isfinite(logs["loss"]):
+            raise DataError(
+                f"the loss became {logs['loss']} in epoch {epoch + 1}; lower --learning-rate "
+                "(what was written before stays)"
+            )
         self._synced()
         if self.options.ema_decay == 0 or not self.average:
             self.average = self._weights()
@@ -129,8 +135,8 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
         judged = self.job.judge(self.averaged, epoch, epoch + 1 == self.options.epochs)
         if judged[self.job.criterion] > self.best:
             self.best, self.best_epoch = judged[self.job.criterion], epoch
-            _replace(self.out / "best.keras", self.averaged.save)
-        _replace(self.out / "last.keras", self.averaged.save)
+            _replace(self.out / BEST, self.averaged.save)
+        _replace(self.out / LAST, self.averaged.save)
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         row: Row = {
             "epoch": epoch + 1,
@@ -165,7 +171,7 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
             first = self._load_state(path)
         except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
             raise DataError(
-                f"{path} is damaged or of another network ({error}); leave --resume out"
+                f"{path} is damaged or of another network ({error}); train to another --out"
             ) from error
         self.rows = [row for row in read_history(self.out) if row["epoch"] <= first]
         return first
@@ -184,8 +190,13 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     """Write beside, then rename: a killed run leaves the old file whole."""
     part = path.with_name(f"part-{path.name}")
-    write(part)
-    part.replace(path)
+    try:
+        write(part)
+        part.replace(path)
+    except OSError as error:
+        raise SinkError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -199,7 +210,7 @@ def _precision(policy: str) -> Iterator[None]:
 
 
 def _optimizer(options: FitOptions, steps: int) -> keras.optimizers.Optimizer:
-    warmup = round(options.warmup_epochs * steps)
+    warmup = round(min(options.warmup_epochs, options.epochs / 4) * steps)
     rate: Any = options.learning_rate
     if options.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(
@@ -267,29 +278,32 @@ def fit(
     """Fit the job's network; returns the best criterion of the weights it writes.
 
     resume: go on after the last whole epoch in `out`. UsageError when the run there had other
-        settings, DataError when there is none.
+        settings or data, DataError when there is none; without it, UsageError when there is one.
     init: a .keras file to start from instead of random weights, of the same network; it may have
         other classes, then its last layer is left out. ModelError or DataError for anything else.
     """
     if resume and init is not None:
         raise UsageError(f"a resumed run goes on from its own weights; leave {init} out")
     settings = json.loads(json.dumps(asdict(options)))
-    record = out / "train.json"
+    facts = json.loads(json.dumps(job.facts()))
+    record = out / RUN
     if resume and not record.is_file():
         raise DataError(f"{record} is missing: nothing to resume; leave --resume out")
     if resume:
-        try:
-            before = dict(json.loads(record.read_text())["options"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{record} is damaged ({error}); leave --resume out") from error
+        written = read_run(out)
         # A setting that the run did not know yet was as its default is.
-        before = json.loads(json.dumps(asdict(type(options)()))) | before
-        other = [k for k in settings if before[k] != settings[k]]
-        if other:
-            raise UsageError(
-                f"{record} was written with another {other[0]} ({before[other[0]]!r}, not "
-                f"{settings[other[0]]!r}); resume with the same settings"
-            )
+        before = json.loads(json.dumps(asdict(type(options)()))) | written.get("options", {})
+        # What it did not say of its data cannot be compared.
+        before |= {name: written.get(name, value) for name, value in facts.items()}
+        for name, now in (settings | facts).items():
+            if before[name] != now:
+                raise UsageError(
+                    f"{record} was written with another {name} ({before[name]!r}, not {now!r}); "
+                    "resume with the same settings and data"
+                )
+    elif any((out / name).is_file() for name in (BEST, LAST, "checkpoint.npz")):
+        raise UsageError(f"{out} holds a run; add --resume, or name another folder")
+    began = fingerprint(init) if init is not None else ""
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(options.seed)
     with _precision("float32"):
@@ -313,16 +327,15 @@ def fit(
         if first >= options.epochs or (patience and first - 1 - epochs.best_epoch >= patience):
             return epochs.best
     else:
-        for name in ("history.csv", "checkpoint.npz", "best.keras", "last.keras"):
-            (out / name).unlink(missing_ok=True)
-        facts = {
+        whole = {
             "options": settings,
-            "init": fingerprint(init) if init is not None else "",
-            **job.facts(),
+            "init": began,
+            **facts,
             "keras": keras.__version__,
             "backend": keras.config.backend(),
         }
-        record.write_text(json.dumps(facts, indent=2) + "\n")
+        text = json.dumps(whole, indent=2) + "\n"
+        _replace(record, lambda part: part.write_text(text, encoding="utf-8"))
     if reporter:
         reporter.begin(first, options.epochs, steps)
     model.fit(

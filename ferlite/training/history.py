@@ -5,16 +5,24 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from ferlite.errors import DataError
+
 Row = dict[str, float]
 
 
 def read_history(folder: Path) -> list[Row]:
-    """The rows of history.csv in a run's folder; empty where there is none."""
+    """The rows of history.csv in a run's folder; empty where there is none.
+
+    Raises DataError for a table with anything but numbers in it.
+    """
     path = folder / "history.csv"
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} is damaged ({error})") from error
 
 
 def write_history(path: Path, rows: list[Row]) -> None:

@@ -160,8 +160,12 @@ def build(name: str, classes: int = 8, size: int = 48, weights: Path | None = No
     """The untrained network of that name; `weights` only where ImageNet weights exist."""
     if name not in NETWORKS:
         raise UsageError(f"no network {name!r}; choose from {', '.join(NETWORKS)}")
-    if weights is None:
-        return NETWORKS[name](classes=classes, size=size)
-    if name not in PRETRAINABLE:
+    if weights is not None and name not in PRETRAINABLE:
         raise UsageError(f"{name} takes no ImageNet weights; only {', '.join(PRETRAINABLE)} do")
-    return NETWORKS[name](classes=classes, size=size, weights=weights)
+    start = {} if weights is None else {"weights": weights}
+    try:
+        return NETWORKS[name](classes=classes, size=size, **start)
+    except ValueError as error:  # of layers whose picture has no pixel left, or shapes that differ
+        raise UsageError(
+            f"{name} cannot take pictures of {size}x{size}: {' '.join(str(error).split())[:150]}"
+        ) from error

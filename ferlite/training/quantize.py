@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from ferlite import session
 from ferlite.errors import ModelError
-from ferlite.training.bundle import FP32, INT8, read_facts, write_bundle
+from ferlite.training.bundle import FP32, INT8, revised
 from ferlite.training.classifier import Classifier, aligned, open_classifier
 from ferlite.training.data import EmotionData
 from ferlite.training.export import measure
@@ -38,7 +39,6 @@ def quantize(
     Raises ModelError, and writes nothing, when the accuracy over the judged `valid` pictures falls
     by more than `options.max_drop` points.
     """
-    facts = read_facts(folder)
     fp32 = open_classifier(folder / FP32, threads=1)
     train, valid = aligned(train, fp32), aligned(valid, fp32)
     before = measure(fp32, valid, fp32.temperature)
@@ -58,8 +58,8 @@ def quantize(
         scores = [opened.run(inputs[i : i + 128])[0] for i in range(0, len(inputs), 128)]
         return float((np.concatenate(scores).argmax(axis=1) == truth).mean())
 
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize-") as work:
-        target = Path(work) / INT8
+    with tempfile.TemporaryDirectory(prefix="ferlite-quantize-") as scratch:
+        target = Path(scratch) / INT8
         drop = options.max_drop / 100
         write_int8(Search(folder / FP32, batches, accuracy, before.accuracy, drop), target, options)
         int8 = open_classifier(target, threads=1)
@@ -74,13 +74,13 @@ def quantize(
             _figures("fp32", fp32, before.accuracy, before.macro("f1"), judged),
             _figures("INT8", int8, after.accuracy, after.macro("f1"), judged),
         )
-        target.replace(folder / INT8)
-    facts["metrics"]["int8"] = {
-        **after.facts(),
-        "engine": engine_here(options.engine),
-        "calibration_images": count,
-    }
-    write_bundle(folder, facts)
+        with revised(folder) as (work, facts):
+            shutil.copyfile(target, work / INT8)
+            facts["metrics"]["int8"] = {
+                **after.facts(),
+                "engine": engine_here(options.engine),
+                "calibration_images": count,
+            }
     return figures
 
 

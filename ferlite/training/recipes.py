@@ -14,7 +14,8 @@ from ferlite.training.faces.augment import FaceAugmentation
 class FitOptions:
     """Settings of any run; they are written to train.json and must be equal on resume.
 
-    schedule: "cosine" warms up linearly, then falls to 0 at the last epoch; "constant" stays.
+    schedule: "cosine" warms up linearly, for a quarter of the run at most, then falls to 0 at the
+        last epoch; "constant" stays.
     weight_decay: decoupled, times the learning rate, per step; not on biases and normalisation.
     ema_decay: per step; best.keras and last.keras hold averaged weights; 0 turns that off.
     patience_epochs: stop after so many epochs without a better validation; 0: never.
@@ -59,10 +60,12 @@ class TrainOptions(FitOptions):
 
     targets: "votes" trains on all images and their vote shares; "majority" on the judged ones
         and their one label.
-    balance: 0 draws every picture once an epoch; 1 every class equally often (Kang et al.,
-        "Decoupling representation and classifier for long-tailed recognition", ICLR 2020).
+    balance: 0 draws every picture once an epoch; 1 draws a class, each equally often, and then a
+        picture by its share of that class (Kang et al., "Decoupling representation and classifier
+        for long-tailed recognition", ICLR 2020); anything between is between.
     teacher, teacher_weight: file names and digests of networks whose mean prediction makes up that
         share of the targets (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
+    teacher_scale, teacher_offset: what those take that do not say so: pixel * scale + offset.
     teacher_sees: "picture": they judge each picture and its mirror image, once; "view": every view
         that the network in training is shown, mixed-up ones too (Beyer et al., "Knowledge
         distillation: A good teacher is patient and consistent", CVPR 2022).
@@ -72,6 +75,8 @@ class TrainOptions(FitOptions):
     balance: float = 0.0
     teacher: str = ""
     teacher_weight: float = 0.0
+    teacher_scale: float = 1 / 255
+    teacher_offset: float = 0.0
     teacher_sees: Literal["picture", "view"] = "picture"
     augmentation: Augmentation = field(default_factory=Augmentation)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 from ferlite import session
 from ferlite.errors import DataError, ModelError
-from ferlite.training.bundle import FP32, finished, training_facts, write_bundle
+from ferlite.training.bundle import FP32, WEIGHTS, finished, write_bundle
 from ferlite.training.classifier import load_keras
 from ferlite.training.faces import calibrate, convert
 from ferlite.training.faces.evaluate import FLOOR, KNOWN_FLOOR, evaluate_faces
 from ferlite.training.faces.photographs import SURE, Photograph, read_photographs
+from ferlite.training.records import read_run, training_facts
 
 PROTOCOL = f"teacher's boxes of score >= {SURE:g}, native size, detections from {FLOOR:g}"
 PARITY_PICTURES = 24
@@ -91,9 +93,10 @@ def export_faces(
         "smallest": options.smallest,
         "metrics": {},
         "data": list(options.provenance or ("Photographs of the user's own folder",)),
-        "training": training_facts(weights.parent, "valid_ap"),
+        "training": training_facts(weights, "valid_ap"),
     }
-    with finished(out, weights, keep_int8=False) as work:
+    with finished(out) as work:
+        shutil.copyfile(weights, work / WEIGHTS)
         onnx.save(network, str(work / FP32))
         write_bundle(work, facts)
         facts["metrics"] = {
@@ -162,8 +165,6 @@ def is_face_network(weights: Path) -> bool:
 
     Raises ModelError for a file that is no Keras model.
     """
-    from ferlite.training.classifier import read_run
-
     arch = read_run(weights.parent).get("options", {}).get("arch")
     if arch is not None:
         return str(arch) == "ferlite-face"

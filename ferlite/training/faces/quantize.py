@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ferlite import crops
 from ferlite.errors import ModelError
 from ferlite.faces import open_detector
-from ferlite.training.bundle import FP32, INT8, read_facts, write_bundle
+from ferlite.training.bundle import FP32, INT8, revised
 from ferlite.training.faces import metrics
 from ferlite.training.faces.candidates import interleaved, open_candidate, search, searched
 from ferlite.training.faces.convert import STEP
@@ -50,15 +51,14 @@ def quantize_faces(folder: Path, root: Path, options: QuantizeOptions) -> tuple[
     """
     import onnx
 
-    facts = read_facts(folder)
     photographs = read_photographs(root)
     train = [one for one in photographs if one.split == "train"]
     valid = [one for one in photographs if one.split == "val"]
     batches = calibration_views(train, options.images, options.seed)
     pictures = [one.image() for one in valid]
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize-") as work:
-        target = Path(work) / INT8
-        candidate = Path(work) / "candidate.onnx"
+    with tempfile.TemporaryDirectory(prefix="ferlite-quantize-") as scratch:
+        target = Path(scratch) / INT8
+        candidate = Path(scratch) / "candidate.onnx"
         props = {p.key: p.value for p in onnx.load(str(folder / FP32)).metadata_props}
 
         def precision(path: Path) -> tuple[float, float]:
@@ -86,15 +86,15 @@ def quantize_faces(folder: Path, root: Path, options: QuantizeOptions) -> tuple[
         times = _milliseconds((folder / FP32, target), pictures[0])
         sizes = [path.stat().st_size for path in (folder / FP32, target)]
         figures = measured(target, root)
-        target.replace(folder / INT8)
-    for name in ("protocol", "split", "n", "photographs", "known_floor"):
-        del figures[name]
-    facts["metrics"]["int8"] = {
-        **figures,
-        "engine": engine_here(options.engine),
-        "calibration_images": len(batches),
-    }
-    write_bundle(folder, facts)
+        for name in ("protocol", "split", "n", "photographs", "known_floor"):
+            del figures[name]
+        with revised(folder) as (work, facts):
+            shutil.copyfile(target, work / INT8)
+            facts["metrics"]["int8"] = {
+                **figures,
+                "engine": engine_here(options.engine),
+                "calibration_images": len(batches),
+            }
     return (
         Figures("fp32", sizes[0], *before, times[0]),
         Figures("INT8", sizes[1], *after, times[1]),

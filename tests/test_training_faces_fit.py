@@ -171,6 +171,7 @@ def test_the_command_fine_tunes_from_given_weights(
 
     other_model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name="other")
     other_model.save(tmp_path / "other.keras")
+    command += ["--out", tmp_path / "again"]
     result = ferlite(*command, "--init", tmp_path / "other.keras")
     assert result.exit_code == 1
     assert "is no start for ferlite-face: it is other, which has a weight of shape" in result.output

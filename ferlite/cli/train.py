@@ -132,6 +132,7 @@ Examples:
   ferlite train --data FER --out runs/a --resume
   ferlite train --data FER --arch cnn711k --out runs/baseline
   ferlite train --data FER --teacher big.onnx --out runs/distilled
+  ferlite train --data MINE --out runs/own --init models/emotion/weights.keras --epochs 10
   ferlite train --task face --data FACES --out runs/face --precision mixed_bfloat16
   ferlite train --task face --data MINE --out runs/tuned \\
       --init models/face/weights.keras --epochs 20 --learning-rate 0.0005

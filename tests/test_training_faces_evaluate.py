@@ -239,14 +239,14 @@ def test_wrong_use_is_one_clear_line(data: Path, network: Path, tmp_path: Path) 
         (["evaluate", "--data", data, network, network], 2, "2 models"),
         (["evaluate", "--data", data, network], 1, "give --task face"),
         ([*face_task, data, network, "--split", "test"], 2, "train and valid"),
-        ([*face_task, data, network, "--split", "train"], 1, "no faces in split 'train'"),
+        ([*face_task, data, network, "--split", "train"], 1, "no faces of score 0.5 in split 'train'"),
         ([*face_task, data, network, "--sheets"], 2, "needs --out"),
         ([*face_task, data, network, "--size", "8"], 2, "8"),
         ([*face_task, data, "no-such-detector"], 2, "unknown detector"),
         ([*face_task, data, tmp_path / "no.onnx"], 1, "no such model file"),
         ([*face_task, data, network, "--face-free", tmp_path / "no.mp4"], 1, "no.mp4"),
         ([*face_task, tmp_path / "empty", network], 1, "give a folder with faces.json"),
-        ([*face_task, tmp_path / "broken", network], 1, "entry 0: no 'teacher'"),
+        ([*face_task, tmp_path / "broken", network], 1, "entry 0: no 'human'"),
     ]
     for command, code, expected in cases:
         result = ferlite(*command)
@@ -269,7 +269,16 @@ def test_photographs_outside_the_folder_are_refused(tmp_path: Path) -> None:
     assert "lies outside images/" in reason(file="../faces.json")
     assert "split 'test' is none of" in reason(split="test")
     assert "not finite" in reason(human=[[0, 0, float("nan"), 1]])
-    assert "reshape" in reason(human=[[0, 0, 1]])
+    assert "human: not 4 numbers each" in reason(human=[[0, 0, 1]])
+    assert "too large" in reason(human=[[0, 0, 10**400, 1]])
+    assert "not 4 numbers each" in reason(human=[1, 2, 3, 4])
+    assert "not finite or huge" in reason(human=[[0, 0, 1e300, 1]])
+    assert "far outside" in reason(human=[[0, 0, 5000, 1]])
+    (root / "faces.json").write_text("[" * 200_000)
+    with pytest.raises(DataError, match="is not JSON"):
+        read_photographs(root)
+    (root / "faces.json").write_text(json.dumps([facts[0] | {"human": [[1, 1, 0, 9]]}]))
+    assert len(read_photographs(root)[0].human) == 0  # no box without an area
     assert "none.png" in reason(file="none.png")
     (root / "images" / "text.png").write_text("no picture")
     assert "text.png: not a picture" in reason(file="text.png")

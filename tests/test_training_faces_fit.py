@@ -144,6 +144,24 @@ def test_equal_seeds_and_a_resume_give_the_same_curve(
 
 @keras_needed
 @pytest.mark.train
+def test_patience_ends_a_run_only_where_it_was_judged(root: Path, tmp_path: Path) -> None:
+    from ferlite.training.faces.job import train_faces
+
+    data = load_faces(root, "train"), load_faces(root, "val")
+    options = replace(OPTIONS, epochs=9, patience_epochs=1, learning_rate=1e-12, judge_every=2)
+    best = train_faces(*data, options, tmp_path)
+    rows = read_history(tmp_path)
+    assert best >= 0 and (tmp_path / "best.keras").is_file()
+    assert not np.isnan(rows[-1]["valid_ap"]) and len(rows) < 9
+    assert train_faces(*data, options, tmp_path, resume=True) == best
+    # Other boxes are other data, even where their number is the same.
+    moved = tuple(replace(faces, boxes=faces.boxes + 1) for faces in data[0].faces)
+    with pytest.raises(UsageError, match="another data"):
+        train_faces(replace(data[0], faces=moved), data[1], options, tmp_path, resume=True)
+
+
+@keras_needed
+@pytest.mark.train
 def test_the_command_fine_tunes_from_given_weights(
     root: Path, whole: tuple[Path, Watch], tmp_path: Path
 ) -> None:

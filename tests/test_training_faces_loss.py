@@ -109,7 +109,7 @@ def reference(truth: Floats, answers: Floats) -> float:
             best = sorted((iou for _, _, iou in candidates), reverse=True)[:10]
             for cost, cell, _ in sorted(candidates)[: max(1, min(10, int(sum(best))))]:
                 offers.setdefault(cell, []).append((cost, number))
-        for cell, (cx, cy, _) in enumerate(CELLS):
+        for cell, (cx, cy, stride) in enumerate(CELLS):
             logit, quality = maps[cell][0], 0.0
             if cell in offers:
                 face = faces[min(offers[cell])[1]]
@@ -122,7 +122,9 @@ def reference(truth: Floats, answers: Floats) -> float:
                 off = np.abs(points[cell] - face[POINTS]).mean() / math.sqrt(w * h)
                 total += 2 * weight * face[KNOWN] * off
             elif any(
-                f[CONFIDENCE] < 0 and f[0] <= cx <= f[0] + f[2] and f[1] <= cy <= f[1] + f[3]
+                f[CONFIDENCE] < 0
+                and abs(f[0] + f[2] / 2 - cx) <= max(f[2], stride) / 2
+                and abs(f[1] + f[3] / 2 - cy) <= max(f[3], stride) / 2
                 for f in faces
             ):
                 continue
@@ -184,7 +186,7 @@ def test_a_perfect_answer_costs_nothing_and_a_wrong_one_what_it_should() -> None
 
 def test_nothing_is_asked_of_a_face_that_is_not_judged() -> None:
     small = row([64, 64, 16, 16], NOT_JUDGED)
-    inside = [i for i, (x, y, _) in enumerate(CELLS) if 64 <= x <= 80 and 64 <= y <= 80]
+    inside = [i for i, (x, y, s) in enumerate(CELLS) if 64 <= x <= 80 and 64 <= y <= 80]
     beside = [i for i, (x, y, s) in enumerate(CELLS) if s == 8 and x > 80 and y > 80]
     answers = perfect()
     answers[0, inside, 0] = 5
@@ -192,6 +194,12 @@ def test_nothing_is_asked_of_a_face_that_is_not_judged() -> None:
     assert loss_of(padded(FACE, small), answers) == pytest.approx(0, abs=1e-4)
     answers[0, beside, 0] = 5
     assert loss_of(padded(FACE, small), answers) > 1
+    # Nor of the cell of one so small that it lies between the middles of cells.
+    answers = perfect()
+    answers[0, CELLS.index((68.0, 68.0, 8)), 0] = 5
+    for corner, asked in ((64, False), (71, True)):  # in the cell 64 to 72, and on its edge
+        loss = loss_of(padded(FACE, row([corner, corner, 3, 3], NOT_JUDGED)), answers)
+        assert loss > 1 if asked else loss == pytest.approx(0, abs=1e-4)
 
 
 def test_gradients_are_finite_with_and_without_faces() -> None:
@@ -229,6 +237,14 @@ def test_network_has_the_shape_that_the_runtime_expects() -> None:
     listed = np.asarray(flattened(fixed)(square))
     expected = [np.asarray(level).reshape(2, -1, 15) for level in model(square)]
     np.testing.assert_allclose(listed, np.concatenate(expected, axis=1), atol=1e-5)
+    # What the loss takes is not rounded, whatever the layers before compute in.
+    import keras
+
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        assert flattened(ferlite_face(64)).outputs[0].dtype == "float32"
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
     # Untrained, every cell says that a face is unlikely.
     for name in model.output_names:
         bias = np.asarray(model.get_layer(name).bias)

@@ -196,13 +196,26 @@ def test_onnx_computes_what_keras_does_at_other_sizes(
 @pytest.mark.train
 @keras_here
 def test_quantize_writes_what_keeps_the_precision(
-    exported: Path, photographs: Path, tmp_path: Path
+    exported: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
 
     folder = tmp_path / "face"
     shutil.copytree(exported, folder)
     command = ["quantize", folder, "--data", photographs, "--images", 8, "--engine", "onnxruntime"]
+    # Not with what any INT8 loses: photographs of many sizes are no reason for a traceback.
+    from ferlite.training.faces import quantize as module
+
+    monkeypatch.setattr(module, "_in_float", lambda network: [[]])
+    scores = module.average_precisions
+    monkeypatch.setattr(
+        module,
+        "average_precisions",
+        lambda path, *rest: (1.0, 1.0) if path.name == "model.onnx" else (0.0, 0.0),
+    )
+    result = ferlite(*command, "--max-drop", 0.5)
+    assert result.exit_code == 1 and "nothing was written" in result.output
+    monkeypatch.setattr(module, "average_precisions", scores)
     result = ferlite(*command, "--max-drop", 1)
     assert result.exit_code == 0, result.output
     bundle = find(folder)
@@ -370,3 +383,12 @@ def test_a_copy_of_fixed_size(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"broken\.onnx"):
         fix_size(tmp_path / "broken.onnx", tmp_path / "64.onnx", 64)
+    foreign = onnx.load(str(source))
+    for node in foreign.graph.node:
+        for i, name in enumerate(node.input):
+            if name == "image":
+                node.input[i] = "input.1"
+    foreign.graph.input[0].name = "input.1"
+    onnx.save(foreign, str(tmp_path / "foreign.onnx"))
+    with pytest.raises(ModelError, match=r"has input\.1; a face detector has image"):
+        fix_size(tmp_path / "foreign.onnx", tmp_path / "64.onnx", 64)

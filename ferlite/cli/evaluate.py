@@ -65,7 +65,7 @@ Examples:
 @click.option(
     "--face-free", multiple=True, help="Faces: a clip or folder without a face. Repeatable."
 )
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Faces: for every detector.")
+@click.option("--threshold", type=click.FloatRange(0.02, 1), help="Faces: for every detector.")
 @click.option("--sheets", is_flag=True, help="Faces: draw contact sheets, to --out.")
 @click.pass_context
 def evaluate(

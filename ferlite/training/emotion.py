@@ -17,7 +17,7 @@ from ferlite.training.fit import Reporter, fit
 from ferlite.training.history import Row
 from ferlite.training.networks import INPUT_OFFSET, INPUT_SCALE, build
 from ferlite.training.recipes import TrainOptions
-from ferlite.training.records import fingerprint
+from ferlite.training.records import digest, fingerprint
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc, unused-ignore]
@@ -112,6 +112,8 @@ class EmotionJob:
         if options.targets == "majority":
             train_data = train_data.only_judged()
         self._summary = train_data.summary()
+        parts = (part for one in (train_data, valid_data) for part in (one.images, one.targets))
+        self._digest = digest(*parts)
         self._wanted = wanted_draws(train_data, options.balance)
         if teaching is not None and options.teacher_sees == "picture":
             train_data, teaching = soften(train_data, teaching), None
@@ -139,6 +141,7 @@ class EmotionJob:
             "labels": list(self._train.labels),
             "protocol": self._train.protocol,
             "size": self._train.images.shape[1],
+            "data": self._digest,
             "train": self._summary,
             "valid": self._valid.summary(),
             "imagenet": "" if self._imagenet is None else fingerprint(self._imagenet),

@@ -151,9 +151,14 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
         if self.reporter:
             self.reporter.epoch(row, self.best)
         self.started = time.monotonic()
-        patience = self.options.patience_epochs
-        if patience and epoch - self.best_epoch >= patience:
+        if self.without_gain():
             self.model.stop_training = True
+
+    def without_gain(self) -> bool:
+        """Whether the last epoch was judged, and patience is at its end."""
+        patience, last = self.options.patience_epochs, self.rows[-1]
+        judged = not math.isnan(last[self.job.criterion])
+        return patience > 0 and judged and last["epoch"] - 1 - self.best_epoch >= patience
 
     def _save_state(self, part: Path) -> None:
         arrays = {f"state_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.state)}
@@ -174,6 +179,8 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
                 f"{path} is damaged or of another network ({error}); train to another --out"
             ) from error
         self.rows = [row for row in read_history(self.out) if row["epoch"] <= first]
+        if len(self.rows) != first or self.job.criterion not in self.rows[-1]:
+            raise DataError(f"{self.out / 'history.csv'} does not have the {first} epochs done")
         return first
 
     def _load_state(self, path: Path) -> int:
@@ -323,8 +330,7 @@ def fit(
     first = 0
     if resume:
         first = epochs.restore()
-        patience = options.patience_epochs
-        if first >= options.epochs or (patience and first - 1 - epochs.best_epoch >= patience):
+        if first >= options.epochs or epochs.without_gain():
             return epochs.best
     else:
         whole = {

@@ -158,7 +158,9 @@ def _onnxruntime(
             batch = next(self._batches, None)
             return None if batch is None else {name: batch}
 
-    methods = (quantization.CalibrationMethod.MinMax, quantization.CalibrationMethod.Percentile)
+    methods = [quantization.CalibrationMethod.MinMax]
+    if len({batch.shape[1:] for batch in search.batches}) == 1:  # percentiles take one size only
+        methods.append(quantization.CalibrationMethod.Percentile)
     for method in methods:
         quantization.quantize_static(
             str(prepared),

@@ -18,7 +18,7 @@ class FitOptions:
         last epoch; "constant" stays.
     weight_decay: decoupled, times the learning rate, per step; not on biases and normalisation.
     ema_decay: per step; best.keras and last.keras hold averaged weights; 0 turns that off.
-    patience_epochs: stop after so many epochs without a better validation; 0: never.
+    patience_epochs: stop at the first judged epoch that is so many after the best one; 0: never.
     clip_norm: largest norm of all gradients together; 0: any.
     precision: mixed_bfloat16 is about twice as fast where the processor has it.
     """

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ferlite.bundles import DESCRIPTION
 from ferlite.errors import ModelError
 from ferlite.training.history import read_history
@@ -67,6 +70,14 @@ def training_facts(weights: Path, criterion: str) -> dict[str, Any]:
         facts["epochs_done"] = len(history)
         facts["hours"] = round(sum(row["seconds"] for row in history) / 3600, 3)
     return facts
+
+
+def digest(*parts: str | NDArray[Any]) -> str:
+    """The start of the SHA-256 of all parts in order, to tell one set of data from another."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).data)
+    return whole.hexdigest()[:12]
 
 
 def fingerprint(path: Path) -> str:

@@ -88,7 +88,8 @@ def observe(
             pictures, free = pictures + 1, free + photograph.face_free
             boxes, scores, strides = _found(network, image, zoom, nms_iou)
             right = metrics.match(boxes, scores, photograph.boxes) >= 0
-            unsure = np.concatenate([photograph.doubtful, photograph.human])
+            sure = shared(photograph.human, photograph.boxes).max(axis=1, initial=0)
+            unsure = np.concatenate([photograph.doubtful, photograph.human[sure < SAME_FACE_SHARE]])
             known = right | (shared(boxes, unsure).max(axis=1, initial=0) < SAME_FACE_SHARE)
             found = _logit(scores), strides, right, np.full(len(right), photograph.face_free)
             rows.append([column[known] for column in found])

@@ -225,7 +225,7 @@ class _KerasDetector(AnchorFreeDetector):
     """The runtime's detector over weights that are not exported yet."""
 
     def __init__(self, path: Path, model: Any, threshold: float | None, size: int) -> None:
-        names = [str(name) for name in model.output_names]
+        names = [str(name) for name in getattr(model, "output_names", ())]
         if not names or not all(name[:6] == "stride" and name[6:].isdigit() for name in names):
             raise UsageError(
                 f"{path} gives {', '.join(names)}, a face detector gives stride8 and so on;"

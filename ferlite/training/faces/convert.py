@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,11 +220,11 @@ def fix_size(source: Path, out: Path, size: int) -> None:
     except Exception as error:
         raise ModelError(f"{source}: not an ONNX file: {' '.join(str(error).split())}") from error
     for name, dims in ends.items():
-        stride = int(name.removeprefix("stride") or 0) if name[6:].isdigit() else 0
-        if name == "image":
-            lengths = (1, size, size, 3)
-        elif stride:
-            lengths = (1, dims[1].dim_value, size // stride, size // stride)
+        stride = re.fullmatch(r"stride([1-9][0-9]{0,2})", name)
+        if name == "image" and len(dims) == 4:
+            lengths = [1, size, size, 3]
+        elif stride and len(dims) == 4:
+            lengths = [1, dims[1].dim_value, *[size // int(stride[1])] * 2]
         else:
             raise ModelError(f"{source}: has {name}; a face detector has image, stride8 and so on")
         for dim, length in zip(dims, lengths, strict=True):

@@ -18,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferlite.errors import DataError
-from ferlite.training.faces.photographs import SPLITS, SURE
+from ferlite.training.faces.photographs import SURE, file_of, known
+from ferlite.training.records import digest
 
 Split = Literal["train", "val"]
 HUMAN_ONLY = 0.4  # confidence in a box that no teacher drew; below SURE
-# Longer sides of a photograph, from its middle, within which its boxes and landmarks must lie.
-REACH = 1.5
-_LARGEST = 1e6  # of a number in faces.json; float32 keeps a tenth of a pixel up to there
+_LONGEST_SIDE = 32767  # pixels that OpenCV's warp can take
 # Of the smaller box. Not of the union: people often drew the whole head.
 SAME_FACE_SHARE = 0.6
 
@@ -71,6 +70,12 @@ class FaceData:
             f"{human} boxes drawn by people, {without} photographs without a face"
         )
 
+    def digest(self) -> str:
+        """Of pictures and faces, to tell one set from another."""
+        return digest(
+            *self.images, *(part for faces in self.faces for part in vars(faces).values())
+        )
+
 
 def joined(first: FaceData, *others: FaceData) -> FaceData:
     """The photographs of several sets as one."""
@@ -114,18 +119,17 @@ def load_faces(root: Path, split: Split) -> FaceData:
     problems: list[str] = []
     for index, entry in enumerate(entries):
         try:
-            if not isinstance(entry, dict):
-                raise ValueError(f"is a {type(entry).__name__}, not a photograph's facts")
-            if entry["split"] not in SPLITS:
-                raise ValueError(f"split {entry['split']!r} is none of {', '.join(SPLITS)}")
+            file = file_of(root / "images", entry)
             if entry["split"] != split:
                 continue
-            image = _read(root / "images", entry["file"])
+            image = _read(file, entry["file"])
             sides = entry["width"], entry["height"]
             if image.shape[1::-1] != sides:
                 real = f"{image.shape[1]}x{image.shape[0]}"
                 raise ValueError(f"{entry['file']} is {real}, not {sides[0]!r} x {sides[1]!r}")
-            faces.append(_faces(entry, max(sides)))
+            if max(sides) > _LONGEST_SIDE:
+                raise ValueError(f"{entry['file']} is {sides[0]}x{sides[1]}, too long a picture")
+            faces.append(_faces(entry))
         # OverflowError: JSON knows integers that no float holds.
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -139,13 +143,8 @@ def load_faces(root: Path, split: Split) -> FaceData:
     return FaceData(split, tuple(files), tuple(images), tuple(faces), tuple(problems))
 
 
-def _read(folder: Path, file: Any) -> NDArray[np.uint8]:
-    if not isinstance(file, str):
-        raise ValueError(f"file {file!r} is not a name")
+def _read(path: Path, file: str) -> NDArray[np.uint8]:
     try:
-        path = (folder / file).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise ValueError(f"file {file!r} lies outside images/")
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except OSError as error:
         raise ValueError(f"{file[:80]!r}: {error.strerror}") from error
@@ -156,40 +155,8 @@ def _read(folder: Path, file: Any) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def _array(name: str, values: Any, *shape: int) -> NDArray[np.float32]:
-    """float32 [n, *shape] of n values that must be lists of finite numbers."""
-    if not isinstance(values, list):
-        raise ValueError(f"{name} is {values!r}, not a list")
-    try:
-        array = np.array(values, np.float64).reshape(len(values), *shape)
-    except (TypeError, ValueError):
-        wanted = " x ".join(map(str, shape)) or "one"
-        raise ValueError(f"{name}: not {wanted} numbers each") from None
-    if not (np.abs(array) <= _LARGEST).all():
-        raise ValueError(f"{name}: a number is not finite or huge")
-    return array.astype(np.float32)
-
-
-def _faces(entry: dict[str, Any], side: int) -> Faces:
-    """side: the photograph's longer one, pixels."""
-    human = _array("human", entry["human"], 4)
-    human = human[(human[:, 2:] > 0).all(axis=1)]
-    seen = entry["teacher"]
-    if not isinstance(seen, list):
-        raise ValueError(f"teacher is {seen!r}, not a list")
-    boxes = _array("teacher's boxes", [face["box"] for face in seen], 4)
-    scores = _array("teacher's scores", [face["score"] for face in seen])
-    landmarks = _array("teacher's landmarks", [face["landmarks"] for face in seen], 5, 2)
-    if len(scores) and not 0 <= scores.min() <= scores.max() <= 1:
-        raise ValueError(f"teacher's scores {scores.tolist()} are not all in 0..1")
-    solid = (boxes[:, 2:] > 0).all(axis=1)
-    boxes, scores, landmarks = boxes[solid], scores[solid], landmarks[solid]
-    points = np.concatenate(
-        [box[:, part] for box in (human, boxes) for part in (slice(2), slice(2, 4))]
-        + [landmarks.reshape(-1, 2)]
-    )
-    if len(points) and np.abs(points - side / 2).max() > REACH * side:
-        raise ValueError(f"a box or landmark lies far outside the picture of {side} pixels")
+def _faces(entry: dict[str, Any]) -> Faces:
+    boxes, scores, landmarks, human = (part.astype(np.float32) for part in known(entry))
     overlap = shared(human, boxes)
     agreed = overlap.max(axis=0, initial=0) >= SAME_FACE_SHARE
     raised = np.where(agreed, np.maximum(scores, SURE), scores)

@@ -32,7 +32,7 @@ from ferlite.training.faces.candidates import (
     search,
     searched,
 )
-from ferlite.training.faces.photographs import Photograph, read_photographs
+from ferlite.training.faces.photographs import Photograph, read_photographs, with_faces
 from ferlite.types import Detections
 
 FLOOR = 0.02
@@ -64,12 +64,16 @@ class FaceEvaluation:
 
 @dataclass(frozen=True)
 class FaceReport:
-    """All detectors at all sizes on the photographs of one split."""
+    """All detectors at all sizes on the photographs of one split.
+
+    threads: that they were timed with; Keras takes all there are.
+    """
 
     split: str
     photographs: list[Photograph]
     face_free: list[Photograph]
     clips: tuple[str, ...]
+    threads: int
     results: list[FaceEvaluation]
 
 
@@ -93,9 +97,9 @@ def evaluate_faces(
     say: takes a line when a detector is done.
     """
     everything = read_photographs(root)
-    chosen = [one for one in everything if one.split == split]
-    if not any(len(one.boxes) for one in chosen):
-        raise DataError(f"{root}/faces.json has no faces in split {split!r}")
+    chosen = with_faces(everything, split)
+    for clip in face_free:
+        next(iter(_frames([clip])), None)  # a wrong path is said at once
     empty = [one for one in everything if one.face_free]
     sample = chosen[:: max(1, len(chosen) // TIMED_PICTURES)][:TIMED_PICTURES]
     pictures = [one.image() for one in sample]
@@ -118,7 +122,7 @@ def evaluate_faces(
         result.figures.update(times)
         result.figures["parameters"] = float(candidate.parameters or "nan")
         result.figures["file_bytes"] = float(candidate.size)
-    return FaceReport(split, chosen, empty, tuple(face_free), results)
+    return FaceReport(split, chosen, empty, tuple(face_free), threads, results)
 
 
 def _named(candidates: Mapping[str | Candidate, Candidate]) -> list[Candidate]:
@@ -315,7 +319,8 @@ def text(report: FaceReport) -> str:
         f"face-free: {counts['face_free_split_pictures']:.0f} photographs of the split, "
         f"{counts['face_free_pictures']:.0f} of all"
         + (f", {counts['clips_pictures']:.0f} frames of clips" if report.clips else ""),
-        f"AP of detections from score {FLOOR:g}; times with one thread, in turn, best of each",
+        f"AP of detections from score {FLOOR:g}; times with {report.threads or 'all'} thread(s) "
+        "(.keras: all), in turn, best of each",
         "",
     ]
     rows = [["", *(one.model for one in report.results)]]

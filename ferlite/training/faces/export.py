@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ferlite import session
-from ferlite.errors import DataError, ModelError
+from ferlite.errors import ModelError
 from ferlite.training.bundle import FP32, WEIGHTS, finished, write_bundle
 from ferlite.training.classifier import load_keras
 from ferlite.training.faces import calibrate, convert
 from ferlite.training.faces.evaluate import FLOOR, KNOWN_FLOOR, evaluate_faces
-from ferlite.training.faces.photographs import SURE, Photograph, read_photographs
+from ferlite.training.faces.photographs import SURE, read_photographs, with_faces
 from ferlite.training.records import read_run, training_facts
 
 PROTOCOL = f"teacher's boxes of score >= {SURE:g}, native size, detections from {FLOOR:g}"
@@ -62,7 +62,7 @@ def export_faces(
 
     model = load_keras(weights)
     photographs = read_photographs(root)
-    train, valid = (_split(photographs, split) for split in ("train", "val"))
+    train, valid = (with_faces(photographs, split) for split in ("train", "val"))
     network = convert.convert(model)
     raw = session.create(
         network.SerializeToString(), provider="cpu", threads=1, name=f"{weights} as ONNX"
@@ -153,13 +153,6 @@ def _calibration(
     }
 
 
-def _split(photographs: Sequence[Photograph], split: str) -> list[Photograph]:
-    chosen = [one for one in photographs if one.split == split]
-    if not any(len(one.boxes) for one in chosen):
-        raise DataError(f"faces.json has no faces of score {SURE:g} in split {split!r}")
-    return chosen
-
-
 def is_face_network(weights: Path) -> bool:
     """Whether a .keras file holds a face detector: by its run's train.json, else by its outputs.
 
@@ -170,4 +163,6 @@ def is_face_network(weights: Path) -> bool:
         return str(arch) == "ferlite-face"
     if weights.suffix != ".keras":
         raise ModelError(f"{weights} is not a .keras file; export best.keras of a run")
-    return any(str(name).startswith("stride") for name in load_keras(weights).output_names)
+    return any(
+        str(name).startswith("stride") for name in getattr(load_keras(weights), "output_names", ())
+    )

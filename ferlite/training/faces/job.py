@@ -22,6 +22,7 @@ from ferlite.training.faces.targets import COLUMNS
 from ferlite.training.fit import Reporter, fit
 from ferlite.training.history import Row
 from ferlite.training.recipes import FaceOptions
+from ferlite.training.records import digest
 
 _LEAST_SCORE, _NMS_IOU = 0.02, 0.45
 _JUDGED_SIDE = 640  # pixels; larger photographs are shrunk to it
@@ -125,7 +126,11 @@ class FaceJob:
         return {"valid_ap": average_precision(found, _sure(self._valid)).average}
 
     def facts(self) -> dict[str, Any]:
-        return {"train": self._train.summary(), "valid": self._valid.summary()}
+        return {
+            "train": self._train.summary(),
+            "valid": self._valid.summary(),
+            "data": digest(self._train.digest(), self._valid.digest()),
+        }
 
 
 def train_faces(

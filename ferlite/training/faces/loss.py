@@ -103,9 +103,10 @@ class FaceLoss(keras.losses.Loss):  # type: ignore[misc, unused-ignore]
         away = ops.abs(middle - self._centers)
         stride = self._strides[:, None]
         # A face smaller than a cell still has one that contains its centre.
-        near = (away <= ops.maximum(half, stride / 2)) & (away <= _CENTER_RADIUS * stride)
+        within = away <= ops.maximum(half, stride / 2)
+        near = within & (away <= _CENTER_RADIUS * stride)
         inside = ops.cast(ops.all(near, axis=-1), "float32") * ops.cast(confidence > 0, "float32")
-        unasked = ops.cast(ops.all(away <= half, axis=-1) & (confidence < 0), "float32")
+        unasked = ops.cast(ops.all(within, axis=-1) & (confidence < 0), "float32")
 
         iou, _ = _overlap(boxes, corners[:, :, None])
         iou = iou * inside

@@ -64,6 +64,9 @@ def ferlite_face(size: int | None = None) -> keras.Model:
 
 
 def flattened(model: keras.Model) -> keras.Model:
-    """The same network with its cells in one list, [n, cells, 15]: what the loss takes."""
-    rows = [layers.Reshape((-1, CHANNELS))(level) for level in model.outputs]
-    return keras.Model(model.inputs, layers.Concatenate(axis=1)(rows))
+    """The same network with its cells in one list, [n, cells, 15]: what the loss takes.
+
+    In float32 under any policy: bfloat16 would round a box's side by up to 1.6 %.
+    """
+    rows = [layers.Reshape((-1, CHANNELS), dtype="float32")(level) for level in model.outputs]
+    return keras.Model(model.inputs, layers.Concatenate(axis=1, dtype="float32")(rows))

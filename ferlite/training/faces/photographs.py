@@ -7,6 +7,7 @@ change with the way they are joined.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,9 @@ from ferlite.errors import DataError
 
 SURE = 0.5  # score from which a teacher's box is a face that must be found
 SPLITS = ("train", "val")
+# Longer sides of a photograph, from its middle, within which its boxes and landmarks must lie.
+REACH = 1.5
+_LARGEST = 1e6  # of a number in faces.json; float32 keeps a tenth of a pixel up to there
 Boxes = NDArray[np.float64]
 
 
@@ -63,7 +67,7 @@ def read_photographs(root: Path) -> list[Photograph]:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give a folder with faces.json") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from None
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path} holds no list of photographs")
@@ -71,22 +75,70 @@ def read_photographs(root: Path) -> list[Photograph]:
     for index, entry in enumerate(entries):
         try:
             found.append(_photograph(root / "images", entry))
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else error
-            raise DataError(f"{path}: entry {index}: {reason}") from None
+        # OverflowError: JSON knows integers that no float holds.
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise DataError(f"{path}: entry {index}: {reason[:200]}") from None
     return found
 
 
-def _photograph(folder: Path, entry: dict[str, Any]) -> Photograph:
-    path = folder / entry["file"]
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"file {entry['file']!r} lies outside images/")
+def with_faces(photographs: Sequence[Photograph], split: str) -> list[Photograph]:
+    """Those of a split; DataError where it has no face of score `SURE`."""
+    chosen = [one for one in photographs if one.split == split]
+    if not any(len(one.boxes) for one in chosen):
+        raise DataError(f"faces.json has no faces of score {SURE:g} in split {split!r}")
+    return chosen
+
+
+def known(entry: dict[str, Any]) -> tuple[Boxes, NDArray[np.float64], NDArray[np.float64], Boxes]:
+    """What an entry of faces.json says: the teacher's boxes, scores and landmarks; people's boxes.
+
+    Boxes without an area are left out. Raises KeyError, TypeError, ValueError or OverflowError for
+    what no photograph can have.
+    """
+    human = _array("human", entry["human"], 4)
+    human = human[(human[:, 2:] > 0).all(axis=1)]
+    seen = entry["teacher"]
+    if not isinstance(seen, list):
+        raise ValueError(f"teacher is {seen!r}, not a list")
+    boxes = _array("teacher's boxes", [face["box"] for face in seen], 4)
+    scores = _array("teacher's scores", [face["score"] for face in seen])
+    landmarks = _array("teacher's landmarks", [face["landmarks"] for face in seen], 5, 2)
+    if len(scores) and not 0 <= scores.min() <= scores.max() <= 1:
+        raise ValueError(f"teacher's scores {scores.tolist()} are not all in 0..1")
+    solid = (boxes[:, 2:] > 0).all(axis=1)
+    boxes, scores, landmarks = boxes[solid], scores[solid], landmarks[solid]
+    side = max(entry["width"], entry["height"])
+    points = np.concatenate(
+        [box[:, part] for box in (human, boxes) for part in (slice(2), slice(2, 4))]
+        + [landmarks.reshape(-1, 2)]
+    )
+    if len(points) and np.abs(points - side / 2).max() > REACH * side:
+        raise ValueError(f"a box or landmark lies far outside the picture of {side} pixels")
+    return boxes, scores, landmarks, human
+
+
+def file_of(folder: Path, entry: Any) -> Path:
+    """The picture of an entry of faces.json, whose split is one of `SPLITS`; else ValueError."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"is a {type(entry).__name__}, not a photograph's facts")
     if entry["split"] not in SPLITS:
         raise ValueError(f"split {entry['split']!r} is none of {', '.join(SPLITS)}")
-    teacher = entry["teacher"]
-    boxes = _array([face["box"] for face in teacher], -1, 4)
-    scores = _array([face["score"] for face in teacher], -1)
-    landmarks = _array([face["landmarks"] for face in teacher], -1, 5, 2)
+    file = entry["file"]
+    if not isinstance(file, str):
+        raise ValueError(f"file {file!r} is not a name")
+    try:
+        path = (folder / file).resolve()
+    except OSError as error:
+        raise ValueError(f"{file[:80]!r}: {error.strerror}") from error
+    if not path.is_relative_to(folder.resolve()):
+        raise ValueError(f"file {file!r} lies outside images/")
+    return path
+
+
+def _photograph(folder: Path, entry: Any) -> Photograph:
+    path = file_of(folder, entry)
+    boxes, scores, landmarks, human = known(entry)
     sure = scores >= SURE
     return Photograph(
         path=path,
@@ -95,12 +147,19 @@ def _photograph(folder: Path, entry: dict[str, Any]) -> Photograph:
         scores=scores[sure],
         landmarks=landmarks[sure],
         doubtful=boxes[~sure],
-        human=_array(entry["human"], -1, 4),
+        human=human,
     )
 
 
-def _array(values: Any, *shape: int) -> NDArray[np.float64]:
-    array = np.asarray(values, np.float64).reshape(shape if len(values) else (0, *shape[1:]))
-    if not np.isfinite(array).all():
-        raise ValueError("a number is not finite")
+def _array(name: str, values: Any, *shape: int) -> NDArray[np.float64]:
+    """float64 [n, *shape] of n values that must be lists of finite numbers."""
+    if not isinstance(values, list):
+        raise ValueError(f"{name} is {values!r}, not a list")
+    try:
+        array = np.array(values, np.float64).reshape(len(values), *shape)
+    except (TypeError, ValueError):
+        wanted = " x ".join(map(str, shape)) or "one"
+        raise ValueError(f"{name}: not {wanted} numbers each") from None
+    if not (np.abs(array) <= _LARGEST).all():
+        raise ValueError(f"{name}: a number is not finite or huge")
     return array

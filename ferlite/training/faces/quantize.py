@@ -21,7 +21,7 @@ from ferlite.training.faces.candidates import interleaved, open_candidate, searc
 from ferlite.training.faces.convert import STEP
 from ferlite.training.faces.evaluate import FLOOR, KNOWN_FLOOR
 from ferlite.training.faces.export import measured
-from ferlite.training.faces.photographs import Photograph, read_photographs
+from ferlite.training.faces.photographs import Photograph, read_photographs, with_faces
 from ferlite.training.int8 import QuantizeOptions, Search, engine_here, write_int8
 
 SIDES = (224, 320, 416, 640)  # longest sides at which the photographs set the ranges
@@ -52,8 +52,7 @@ def quantize_faces(folder: Path, root: Path, options: QuantizeOptions) -> tuple[
     import onnx
 
     photographs = read_photographs(root)
-    train = [one for one in photographs if one.split == "train"]
-    valid = [one for one in photographs if one.split == "val"]
+    train, valid = (with_faces(photographs, split) for split in ("train", "val"))
     batches = calibration_views(train, options.images, options.seed)
     pictures = [one.image() for one in valid]
     with tempfile.TemporaryDirectory(prefix="ferlite-quantize-") as scratch:

@@ -51,6 +51,8 @@ def draw(report: FaceReport, folder: Path) -> list[Path]:
     """
     target = folder / "sheets"
     target.mkdir(parents=True, exist_ok=True)
+    for old in target.glob("*.png"):
+        old.unlink()
     kinds = {name: [one for one in report.photographs if is_kind(one)] for name, is_kind in KINDS}
     files = []
     for result in report.results:

@@ -239,7 +239,7 @@ def test_wrong_use_is_one_clear_line(data: Path, network: Path, tmp_path: Path) 
         (["evaluate", "--data", data, network, network], 2, "2 models"),
         (["evaluate", "--data", data, network], 1, "give --task face"),
         ([*face_task, data, network, "--split", "test"], 2, "train and valid"),
-        ([*face_task, data, network, "--split", "train"], 1, "no faces of score 0.5 in split 'train'"),
+        ([*face_task, data, network, "--split", "train"], 1, "of score 0.5 in split 'train'"),
         ([*face_task, data, network, "--sheets"], 2, "needs --out"),
         ([*face_task, data, network, "--size", "8"], 2, "8"),
         ([*face_task, data, "no-such-detector"], 2, "unknown detector"),

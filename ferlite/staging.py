@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_PREFIX = ".part-"
+_PREFIX = ".ferlite-part-"  # ours alone: such folders are removed, whoever else uses the place
 # A working folder of no living process is removed; one so young may not have its lock yet.
 _STALE_S = 60.0
 

@@ -239,7 +239,7 @@ def test_a_stopped_download_leaves_nothing(
         try:
             assert server.started.wait(60)
             (working,) = (tmp_path / "models").iterdir()
-            assert working.name.startswith(".part-")
+            assert working.name.startswith(".ferlite-part-")
             process.send_signal(signum)
             stdout, stderr = process.communicate(timeout=60)
         finally:

@@ -307,17 +307,17 @@ def test_what_a_killed_process_left_goes_at_the_next(
 ) -> None:
     monkeypatch.setattr(bundles, "models_dir", lambda: tmp_path / "none")
     with staging.working_folder(home) as used:
-        for name in (".part-old", ".part-young"):
+        for name in (".ferlite-part-old", ".ferlite-part-young"):
             version(home / name / "model", "0.0.1")
         version(used / "model", "0.0.1")
         an_hour_ago = time.time() - 3600
-        for folder in (home / ".part-old", used):
+        for folder in (home / ".ferlite-part-old", used):
             os.utime(folder, (an_hour_ago, an_hour_ago))
         # A model is none before it is in its place.
         assert bundles.installed_names() == []
         registry.add(tiny)
-        assert names(home) == sorted([".part-young", used.name, "tiny"])
-    assert names(home) == [".part-young", "tiny"]
+        assert names(home) == sorted([".ferlite-part-young", used.name, "tiny"])
+    assert names(home) == [".ferlite-part-young", "tiny"]
 
 
 ADD = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,22 @@ def test_photographs_are_seen_at_both_zooms(photographs: Path) -> None:
     assert not seen.face_free.any()  # dark pictures: nothing found there
     assert set(seen.strides) <= {8, 16, 32} and seen.right.any()
     assert seen.scores().min() >= calibrate.FLOOR
+
+
+def test_people_excuse_no_wrong_answer_on_a_face_that_is_known(photographs: Path) -> None:
+    """A box of stride 8 lies inside the square of 32 pixels and is no hit, whoever saw the face."""
+    network = session.create(tiny_face.network(), provider="cpu", name="tiny")
+    chosen = [one for one in read_photographs(photographs) if len(one.boxes)]
+    counts = []
+    for human in (lambda one: one.boxes[:0], lambda one: one.boxes):
+        seen = calibrate.observe(
+            network, [replace(one, human=human(one)) for one in chosen], nms_iou=1
+        )
+        counts.append((len(seen.right), int(seen.right.sum())))
+    assert counts[0] == counts[1] and counts[0][0] > counts[0][1] > 0
+    # A face that only people saw: nobody knows whether it is one.
+    alone = [replace(one, human=one.boxes, boxes=one.boxes[:0]) for one in chosen]
+    assert len(calibrate.observe(network, alone, nms_iou=1).right) < counts[0][0]
 
 
 @pytest.mark.parametrize(("height", "width", "zoom"), [(1, 1, 1.0), (33, 64, 1.0), (400, 301, 0.5)])

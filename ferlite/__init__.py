@@ -5,7 +5,12 @@ The public names are loaded on first use, so that `import ferlite` costs nothing
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Builds of ONNX Runtime report to their maker which networks run where, unless they are told not
+# to before they start. Who wants that sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from ferlite.analyzer import Analyzer

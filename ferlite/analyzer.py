@@ -16,7 +16,7 @@ import ferlite
 from ferlite import bundles
 from ferlite.emotion import EmotionClassifier
 from ferlite.errors import UsageError
-from ferlite.faces import DEFAULT_DETECTOR, BatchDetector, Detector, Size, open_detector, seen_by
+from ferlite.faces import DEFAULT_DETECTOR, Detector, Size, open_detector, seen_by, takes_batches
 from ferlite.pipeline import Pipeline, Stage, Together
 from ferlite.planes import Picture
 from ferlite.sources import Source, SourceOptions, open_source
@@ -52,7 +52,8 @@ class Analyzer:
         `Face.uncertain` is judged on the smoothed distribution, though the model's temperature and
         threshold were fitted on single crops: along a track a face is then called uncertain less
         or more often than the model's card says. 0 gives the single crop's own answer.
-    track_memory_s: how long a face may be missed and keep its identity, seconds.
+    track_memory_s: how long a face may be missed and keep its identity, seconds; where no frame
+        came since, four times as long.
     color: of the arrays that callers hand over: "bgr", "rgb" or "gray"; HxW is always grey.
 
     Safe to use from several threads: networks run concurrently, OpenCV takes turns, and each
@@ -125,10 +126,7 @@ class Analyzer:
         frames: a list of pictures or an array [n, h, w, 3]; UsageError for a single picture.
         """
         images = [self._bgr(frame, f"frame {i}") for i, frame in enumerate(_several(frames))]
-        if isinstance(self.detector, BatchDetector):
-            found = self.detector.detect_batch(images)
-        else:
-            found = [self.detector.detect(image) for image in images]
+        found = self._find(images)
         parts = [self._crop(image, one) for image, one in zip(images, found, strict=True)]
         if not parts:
             return []
@@ -136,7 +134,7 @@ class Analyzer:
         splits = np.split(rows, np.cumsum([len(part) for part in parts])[:-1])
         return [
             FrameResult(
-                source="array",
+                source="arrays",
                 frame=number,
                 t=0.0,
                 width=image.shape[1],
@@ -244,7 +242,7 @@ class Analyzer:
                     "file": classifier.file,
                     "sha256": bundle.files[classifier.file],
                 },
-                *self.detector.models,
+                *getattr(self.detector, "models", ()),
             ],
             "versions": {
                 "ferlite": ferlite.__version__,
@@ -262,7 +260,7 @@ class Analyzer:
         for it: those of a camera or a caller go alone.
         """
         detector = self.detector
-        if not isinstance(detector, BatchDetector):
+        if not takes_batches(detector):
             return "detect", self._detect
 
         def most(frame: Frame) -> int:
@@ -273,7 +271,7 @@ class Analyzer:
         def detect(frames: list[Frame]) -> list[tuple[Frame, Detections | None]]:
             if len(frames) == 1:
                 return [self._detect(frames[0])]
-            found = detector.detect_batch([seen_by(detector, frame) for frame in frames])
+            found = self._find([seen_by(detector, frame) for frame in frames])
             return list(zip(frames, found, strict=True))
 
         return "detect", Together(detect, most)
@@ -281,7 +279,23 @@ class Analyzer:
     def _detect(self, frame: Frame) -> tuple[Frame, Detections | None]:
         if frame.error is not None:
             return frame, None
-        return frame, self.detector.detect(seen_by(self.detector, frame))
+        (found,) = self._find([seen_by(self.detector, frame)])
+        return frame, found
+
+    def _find(self, images: Sequence[Any]) -> list[Detections]:
+        """What the detector finds in each image; UsageError where it gives something else."""
+        detector = self.detector
+        if len(images) > 1 and takes_batches(detector):
+            found = detector.detect_batch(images)
+        else:
+            found = [detector.detect(image) for image in images]
+        for one in found:
+            if not isinstance(one, Detections):
+                raise UsageError(
+                    f"detector {detector.name}: detect() gave {type(one).__name__};"
+                    " ferlite.types.Detections are needed"
+                )
+        return found
 
     def _crop(self, image: Picture, found: Detections) -> NDArray[Any]:
         return self.classifier.crop(image, found.boxes, self.detector.name, found.landmarks)
@@ -324,10 +338,12 @@ class Analyzer:
 
 
 def _several(pictures: Iterable[Any]) -> Iterable[Any]:
-    """UsageError for a single picture, whose rows would pass for grey pictures."""
+    """UsageError for what holds no pictures, or is one, whose rows would pass for grey ones."""
     if is_one_picture(pictures):
         shape = getattr(pictures, "shape", None)
         raise UsageError(f"a single array of shape {shape} was given; give a list of pictures")
+    if not isinstance(pictures, Iterable):
+        raise UsageError(f"{type(pictures).__name__} was given; give a list of pictures")
     return pictures
 
 
@@ -371,7 +387,12 @@ class _Classify:
 
         Numbers go on where a source has had some: in one run they are never used twice.
         """
-        if frame.error is not None or frame.source.kind == "image":
+        if frame.source.kind == "image":
+            return
+        if frame.error is not None:
+            # Behind a camera's outage somebody else may sit there.
+            if frame.source.kind == "live":
+                self._tracker.update(frame.t, [])
             return
         source = (frame.source.name, frame.source.kind)
         if source != self._source or frame.index <= self._index:

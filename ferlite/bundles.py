@@ -9,11 +9,12 @@ states.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -164,17 +165,29 @@ def models_dir() -> Path:
 
 
 def user_dir() -> Path:
-    """Where a user's own models lie: $FERLITE_HOME/models, else the XDG data folder."""
+    """Where a user's own models lie: $FERLITE_HOME/models, else the XDG data folder.
+
+    ModelError where the user has no home.
+    """
     if home := os.environ.get("FERLITE_HOME"):
         return Path(home) / "models"
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    try:
+        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    except RuntimeError:  # neither $HOME nor an entry in the list of users
+        raise ModelError("this user has no home folder; set FERLITE_HOME to a folder") from None
     return Path(data) / "ferlite" / "models"
+
+
+def _roots() -> list[Path]:
+    """The folders of installed models that there may be."""
+    with contextlib.suppress(ModelError):
+        return [models_dir(), user_dir()]
+    return [models_dir()]
 
 
 def installed_names() -> list[str]:
     """Names of the models in `models_dir` and `user_dir`, those with a broken description too."""
-    roots = (models_dir(), user_dir())
-    return sorted({path.parent.name for root in roots for path in root.glob(f"*/{DESCRIPTION}")})
+    return sorted({path.parent.name for root in _roots() for path in root.glob(f"*/{DESCRIPTION}")})
 
 
 def installed() -> list[Bundle]:
@@ -199,18 +212,26 @@ def find(name_or_path: str | Path) -> Bundle:
         return _from_onnx(path)
     # A plain name is an installed model even where the working folder has one of that name.
     if path.name == str(name_or_path):
-        for root in (models_dir(), user_dir()):
-            if (root / path / DESCRIPTION).is_file():
+        for root in _roots():
+            if is_there(root / path / DESCRIPTION, Path.is_file):
                 return _from_folder(root / path)
-    if path.is_dir():
+    if is_there(path, Path.is_dir):
         return _from_folder(path)
-    if path.is_file():
+    if is_there(path, Path.is_file):
         raise ModelError(f"{path}: not a model; give a folder with {DESCRIPTION} or a .onnx file")
     names = ", ".join(bundle.path.name for bundle in installed()) or "none"
     raise ModelError(
         f"no model {str(name_or_path)!r}; installed: {names};"
         f" or give a folder with {DESCRIPTION} or a .onnx file"
     )
+
+
+def is_there(path: Path, probe: Callable[[Path], bool]) -> bool:
+    """What Path.is_file or Path.is_dir says; ModelError where the system does not let it look."""
+    try:
+        return probe(path)
+    except OSError as error:
+        raise ModelError(f"{str(path)!r:.80}: {error.strerror}") from None
 
 
 def read_model(path: Path) -> bytes:

@@ -50,7 +50,7 @@ class EmotionClassifier:
             provider=provider,
             threads=self.threads,
             precision=precision,
-            check=lambda opened: _check(opened, bundle),
+            check=lambda opened: check(opened, bundle),
             trial=lambda: trial(bundle),
         )
         self._session, self.provider = network.session, network.session.provider
@@ -172,7 +172,7 @@ def _pictures(spec: InputSpec) -> NDArray[Any]:
     )
 
 
-def _check(opened: session.Session, bundle: EmotionBundle) -> None:
+def check(opened: session.Session, bundle: EmotionBundle) -> None:
     """ModelError unless the network is a classifier of the bundle's input into its labels."""
     spec = bundle.input
     wanted = spec.shape

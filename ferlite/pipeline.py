@@ -10,9 +10,12 @@ A live source must not wait; there the first queue keeps the newest items and dr
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import math
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -195,7 +198,8 @@ class Pipeline(Generic[T]):
         self._first, self._last = queues[0], queues[-1]
         self._queues = queues
         # The threads hold the queues but not this object, so that it can be collected. Daemons:
-        # a program that dies with a pipeline open must not hang at its exit.
+        # a program that ends with a pipeline open must not hang at its exit. Those that still run
+        # then would abort it, so `_end_all` ends them before.
         self._threads = [
             threading.Thread(
                 target=_read,
@@ -213,6 +217,7 @@ class Pipeline(Generic[T]):
                     daemon=True,
                 )
             )
+        _open.add(self)
         for thread in self._threads:
             thread.start()
 
@@ -246,9 +251,7 @@ class Pipeline(Generic[T]):
 
     def close(self) -> None:
         """End all threads and drop what is under way; may be called again."""
-        self._intake.stop()
-        for queue in self._queues:
-            queue.abandon()
+        self._drop()
         self._close_source()
         self._join()
 
@@ -265,10 +268,16 @@ class Pipeline(Generic[T]):
 
     def __del__(self) -> None:
         # Not joined: this may run on any thread, one of the pipeline's own among them.
-        if hasattr(self, "_queues"):
-            self._intake.stop()
-            for queue in self._queues:
-                queue.abandon()
+        if hasattr(self, "_threads"):
+            self._drop()
+            # One that was read to its end may be wanted again.
+            if self._threads[0].is_alive():
+                self._close_source()
+
+    def _drop(self) -> None:
+        self._intake.stop()
+        for queue in self._queues:
+            queue.abandon()
 
     def _close_source(self) -> None:
         # Unblocks a camera or stream that waits for its next frame.
@@ -282,6 +291,23 @@ class Pipeline(Generic[T]):
                 thread.join()
         if reading is not threading.current_thread():
             reading.join(PATIENCE_S if self._stubborn() else None)
+
+
+_open: weakref.WeakSet[Pipeline[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """At the program's end: a thread inside C++ that Python then kills would abort the program."""
+    pipelines = list(_open)
+    for pipeline in pipelines:
+        pipeline._drop()
+        with contextlib.suppress(Exception):
+            pipeline._close_source()
+    deadline = time.monotonic() + PATIENCE_S
+    for thread in [thread for pipeline in pipelines for thread in pipeline._threads]:
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _closable(source: Iterable[Any]) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ferlite import arguments, bundles
-from ferlite.bundles import DESCRIPTION, METADATA_KEY, Bundle
+from ferlite.bundles import DESCRIPTION, METADATA_KEY, Bundle, EmotionBundle, FaceBundle
 from ferlite.errors import ModelError, SinkError, UsageError
 from ferlite.facts import MAX_DESCRIPTION_BYTES
 from ferlite.staging import new_file, sync, working_folder, write_file
@@ -113,7 +113,7 @@ def add(
         staged.mkdir()
         if url is not None:
             says = _download(url, staged, expected, timeout_s, progress)
-        elif Path(source).is_dir():
+        elif bundles.is_there(Path(source), Path.is_dir):
             if expected:
                 raise UsageError(
                     f"--sha256 is for a single file; {str(source)!r:.200} is a folder, and its"
@@ -155,7 +155,7 @@ def remove(name: str) -> Path:
 def _checked_digest(sha256: str | None) -> str | None:
     if sha256 is None:
         return None
-    digest = sha256.strip().lower()
+    digest = str(sha256).strip().lower()
     if not re.fullmatch("[0-9a-f]{64}", digest):
         raise UsageError(
             f"--sha256 is {sha256!r:.80}; needed: 64 hex digits, as `sha256sum FILE` prints"
@@ -245,9 +245,9 @@ def _download(
 
 def _copy_file(source: Path, staged: Path, expected: str | None) -> str:
     says = _says(source)
-    if not source.exists():
+    if not bundles.is_there(source, Path.exists):
         raise ModelError(f"{says}: no such file or folder; give a model or its http(s) address")
-    if not source.is_file():
+    if not bundles.is_there(source, Path.is_file):
         raise ModelError(f"{says} is neither a file nor a folder; give a model")
     if source.name == DESCRIPTION:
         raise ModelError(f"{says} describes a model; give the folder it is in")
@@ -267,8 +267,14 @@ def _copy_folder(source: Path, staged: Path) -> str:
     for name in bundle.files:
         write_file(staged / name, bundle.load(name))
     card = source / _CARD
-    if card.is_file() and card.stat().st_size <= MAX_DESCRIPTION_BYTES:
-        write_file(staged / _CARD, card.read_bytes())
+    try:
+        text = card.read_bytes() if card.stat().st_size <= MAX_DESCRIPTION_BYTES else None
+    except FileNotFoundError:
+        text = None
+    except OSError as error:
+        raise ModelError(f"{_says(card)}: cannot be read: {error.strerror}") from None
+    if text is not None:
+        write_file(staged / _CARD, text)
     return _says(source)
 
 
@@ -327,15 +333,20 @@ def _describe(staged: Path, file: Path, digest: str, says: str) -> None:
 
 
 def _checked(staged: Path, says: str) -> Bundle:
-    """The staged model, if each file is what the description states and each network loads."""
-    from ferlite import session
+    """The staged model, if each file is what the description states and each network runs."""
+    from ferlite import emotion, session
+    from ferlite.faces import anchor_free
 
     with _speaking_of(says, staged):
         bundle = bundles.find(staged)
         for name in bundle.files:
             data = bundle.load(name)
             if name in bundle.precisions.values():
-                session.create(data, provider="cpu", threads=1, name=f"{staged}/{name}")
+                opened = session.create(data, provider="cpu", threads=1, name=f"{staged}/{name}")
+                if isinstance(bundle, EmotionBundle):
+                    emotion.check(opened, bundle)
+                elif isinstance(bundle, FaceBundle):
+                    anchor_free.check(opened, bundle)
     return bundle
 
 

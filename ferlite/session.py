@@ -53,19 +53,23 @@ class Session:
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, name: str, provider: str) -> None:
-        inputs = session.get_inputs()
+        try:
+            inputs, outputs = session.get_inputs(), session.get_outputs()
+            names = [one.name for one in (*inputs, *outputs)]
+            metadata = dict(session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError:
+            raise ModelError(f"{name}: not a usable ONNX model: a text in it is no UTF-8") from None
         if len(inputs) != 1:
             raise ModelError(f"{name}: has {len(inputs)} inputs, one is needed")
         self._session = session
         self.name = name
         self.provider = provider
-        self.input_name: str = inputs[0].name
+        self.input_name: str = names[0]
         self.input_shape: tuple[int | str | None, ...] = tuple(inputs[0].shape)
         self.input_type: str = inputs[0].type
-        outputs = session.get_outputs()
-        self.output_names: tuple[str, ...] = tuple(output.name for output in outputs)
+        self.output_names: tuple[str, ...] = tuple(names[1:])
         self.output_shape: tuple[int | str | None, ...] = tuple(outputs[0].shape)
-        self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+        self.metadata: dict[str, str] = metadata
 
     @property
     def options(self) -> onnxruntime.SessionOptions:

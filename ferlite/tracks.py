@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ferlite import arguments
 from ferlite.errors import UsageError
+from ferlite.types import NEW_CLOCK_S
 
 # How fast a track's speed follows what was measured, and how long it coasts on it when missed.
 SPEED_TIME_S = 0.15
@@ -45,7 +46,8 @@ _TRACK = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class TrackOptions:
-    """memory_s: how long a face may be missed and keep its identity.
+    """memory_s: how long a face may be missed and keep its identity; where no frame came since it
+    was seen, `SPARSE` times as long.
 
     smoothing_s: time constant of the exponential smoothing of emotions; 0 for none.
     """
@@ -62,8 +64,8 @@ class TrackOptions:
 class Tracker:
     """Gives each face a number that stays; for one source, fed in order, from one thread.
 
-    Numbers count from 1 and are never used twice by a tracker. Time going backwards (a looped
-    or restarted stream) ends all tracks.
+    Numbers count from 1 and are never used twice by a tracker. Time going backwards by more than
+    `NEW_CLOCK_S` (a looped or restarted stream) ends all tracks; by less, it stands still.
 
     first: the number of the first track, where another tracker gave the ones before.
     """
@@ -93,9 +95,12 @@ class Tracker:
         if not math.isfinite(t):
             raise UsageError(f"time of a frame is {t}; a finite number of seconds is needed")
         found = np.asarray(boxes, np.float64).reshape(-1, 4)
+        if t < self._last - NEW_CLOCK_S:
+            self._keep(np.zeros(len(self), bool))
+        else:
+            t = max(t, self._last)
         seen, memory = self._tracks["t"], self.options.memory_s
-        keep = t - seen <= np.where(seen == self._last, SPARSE * memory, memory)
-        self._keep(keep & (t >= self._last))
+        self._keep(t - seen <= np.where(seen == self._last, SPARSE * memory, memory))
         self._last = t
         size = np.maximum(found[:, 2:], 1e-3)
         centre = found[:, :2] + size / 2
@@ -126,6 +131,7 @@ class Tracker:
             self._tracks["smoothed_t"] = np.nan
         # Tracks are in the order of their numbers.
         rows = np.searchsorted(self._tracks["number"], np.asarray(numbers, np.int64))
+        t = max(t, self._last)
         since = t - self._tracks["smoothed_t"][rows]
         known = ~np.isnan(since) & (self.options.smoothing_s > 0)
         if known.any():

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from ferlite.planes import Picture, Planes
 
+# Time stamps that go back by more than this are of a clock that started anew, as where two MPEG-TS
+# files were joined or a camera restarted; by less, of a stamp that was written wrongly.
+NEW_CLOCK_S = 1.0
+
 Color = Literal["bgr", "rgb", "gray"]
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]

@@ -14,10 +14,11 @@ import pytest
 import tiny_model
 from numpy.typing import NDArray
 
-from ferlite.analyzer import Analyzer
+from ferlite.analyzer import Analyzer, _Classify
 from ferlite.errors import ModelError, UsageError
 from ferlite.faces import DEFAULT_DETECTOR, open_detector
 from ferlite.sources import SourceOptions, open_source
+from ferlite.tracks import TrackOptions
 from ferlite.types import Detections, Frame, FrameResult, SourceInfo
 
 Image = NDArray[np.uint8]
@@ -151,6 +152,18 @@ def test_a_single_picture_is_no_batch(analyzer: Analyzer, shape: tuple[int, ...]
         with pytest.raises(UsageError, match=r"\(.*\) was given; give a list of pictures"):
             several(picture)
     assert len(analyzer.analyze_batch(np.zeros((2, 40, 30, 3), np.uint8))) == 2
+
+
+def test_what_holds_no_pictures(analyzer: Analyzer, scene: Image) -> None:
+    for wrong in (None, 5):
+        for call in (analyzer.analyze_batch, analyzer.classify):
+            with pytest.raises(UsageError, match="was given; give a list of pictures"):
+                call(wrong)  # type: ignore[arg-type]
+    with pytest.raises(
+        UsageError, match=r"time of a \(t, picture\) pair is of type ndarray"
+    ) as caught:
+        list(analyzer.stream([(scene, scene)]))
+    assert "\n" not in str(caught.value)
 
 
 def test_color_is_refused_where_gray_is_promised(folder: Path) -> None:
@@ -302,6 +315,57 @@ def test_an_outage_ends_no_identity(analyzer: Analyzer, portraits: Portraits) ->
     results = list(analyzer.stream(Scripted(frames)))
     assert [face.track for result in results for face in result.faces] == [1, 2, 2]
     assert results[2].error == "connection lost"
+
+
+def test_behind_an_outage_sits_another(analyzer: Analyzer, portraits: Portraits) -> None:
+    image, empty = portraits["astronaut"], np.empty((0, 0, 3), np.uint8)
+    camera = SourceInfo("camera:0", "live")
+    frames = [Frame(camera, 0, 0.0, image), Frame(camera, 1, 1.0, empty, "connection lost")]
+    frames += [Frame(camera, 2, 1.9, image)]
+    for outage, tracks in ((True, [1, 2]), (False, [1, 1])):
+        # Not as a stream: that might drop one.
+        classify = _Classify(analyzer, TrackOptions())
+        seen = [frame for frame in frames if outage or frame.error is None]
+        results = [classify(analyzer._detect(frame))[1] for frame in seen]
+        assert [face.track for result in results for face in result.faces] == tracks
+
+
+def test_a_detector_that_changes_another_is_asked_itself(folder: Path, scene: Image) -> None:
+    none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+    inner = open_detector(DEFAULT_DETECTOR, size=320)
+
+    class Wrapper:
+        name = "wrapper"
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def detect(self, image: Image) -> Detections:
+            return none
+
+    class Subclass(type(inner)):  # type: ignore[misc]
+        def detect(self, image: Image) -> Detections:
+            return none
+
+    subclass = Subclass(inner.bundle, size=320)  # type: ignore[attr-defined]
+    for detector in (Wrapper(), subclass):
+        blind = Analyzer(detector, folder)  # type: ignore[arg-type]
+        assert [result.faces for result in blind.analyze_batch([scene, scene])] == [(), ()]
+
+
+def test_what_a_detector_owes(folder: Path, scene: Image) -> None:
+    class Bare:
+        name = "bare"
+
+        def detect(self, image: Image) -> Any:
+            return None
+
+    bare = Analyzer(Bare(), folder)  # type: ignore[arg-type]
+    assert [one["task"] for one in bare.description()["models"]] == ["emotion"]
+    with pytest.raises(UsageError, match=r"detector bare: detect\(\) gave NoneType"):
+        bare.analyze(scene)
+    with pytest.raises(UsageError, match="gave NoneType"):
+        list(bare.stream([scene]))
 
 
 def test_live_frames_are_dropped_rather_than_late(folder: Path, portraits: Portraits) -> None:
@@ -497,6 +561,9 @@ def test_wrong_constructions(folder: Path) -> None:
     for detector in (None, 5, object(), ["haar"]):
         with pytest.raises(UsageError, match=r"detector is .*; give a name such as"):
             Analyzer(detector, folder)  # type: ignore[arg-type]
+    for long in ({"model": "x" * 300}, {"detector": "x" * 300}):
+        with pytest.raises(ModelError, match="File name too long"):
+            Analyzer(**{"model": folder} | long)  # type: ignore[arg-type]
     for threads in (1.5, -1, 257, 100_000, "two"):
         with pytest.raises(UsageError, match=f"threads is .?{threads}"):
             Analyzer(model=folder, threads=threads)  # type: ignore[arg-type]

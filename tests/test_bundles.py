@@ -379,3 +379,17 @@ def test_import_costs_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FERLITE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    assert bundles.find("emotion").task == "emotion"
+    assert "emotion" in bundles.installed_names()
+    with pytest.raises(ModelError, match="no home folder; set FERLITE_HOME"):
+        bundles.user_dir()

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from command import PACKAGE_ROOT
 
 from ferlite.pipeline import Pipeline
 
@@ -403,3 +409,56 @@ def test_closing_does_not_wait_for_a_generator_that_blocks(wrapped: bool) -> Non
     assert time.monotonic() - began < 10
     assert ferlite_threads() == ["ferlite-read"]
     release.set()  # the fixture sees that the thread then ends
+
+
+@pytest.mark.parametrize("ending", ["", "raise RuntimeError('broken')"])
+def test_a_program_that_ends_with_a_pipeline_open(tmp_path: Path, ending: str) -> None:
+    # Threads that Python kills inside C++ abort the program, and what it wrote is lost.
+    code = f"""
+import numpy as np
+from ferlite.crops import letterbox
+from ferlite.pipeline import Pipeline
+
+picture = np.zeros((1080, 1920, 3), np.uint8)
+def shrunk(item):
+    for _ in range(20):
+        letterbox(picture, (640, 384))
+    return item
+results = Pipeline(range(10**9), [("a", shrunk), ("b", shrunk)])
+log = open("log.txt", "w")
+log.write(str(next(results)))
+{ending}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE_ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == (1 if ending else 0), done.stderr
+    assert (tmp_path / "log.txt").read_text() == "0"
+
+
+def test_losing_a_pipeline_ends_a_source_that_waits() -> None:
+    source = Endless()
+    pipeline = Pipeline(source, [("a", str)])
+    assert next(pipeline) == "0"
+    source.blocked.set()
+    while not source.waiting.is_set():
+        with contextlib.suppress(StopIteration):
+            next(pipeline)
+    del pipeline
+    gc.collect()
+    assert source.closed.wait(5)
+
+
+def test_a_source_read_to_its_end_may_be_read_again() -> None:
+    class Numbers(Endless):
+        def __iter__(self) -> Iterator[int]:
+            return iter(() if self.closed.is_set() else (1, 2))
+
+    source = Numbers()
+    for _ in range(2):
+        assert list(Pipeline(source, [("a", str)])) == ["1", "2"]

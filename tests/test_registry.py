@@ -204,6 +204,18 @@ def test_folders_that_are_no_models(home: Path, tiny: Path, tmp_path: Path) -> N
     assert names(home) == []
 
 
+def test_a_network_that_is_not_what_it_says(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(
+        tiny_model.network(labels=7, metadata={"ferlite_bundle": json.dumps(tiny_model.facts())})
+    )
+    with pytest.raises(ModelError, match=f"{path}.*no classifier of 8 labels"):
+        registry.add(path)
+    with pytest.raises(ModelError, match="File name too long"):
+        registry.add(tmp_path / f"{'x' * 300}.onnx")
+    assert names(home) == []
+
+
 def test_what_is_neither_file_nor_folder(home: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
     with pytest.raises(ModelError, match=r"pipe.onnx is neither a file nor a folder"):

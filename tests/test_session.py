@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_model
+from command import PACKAGE_ROOT
 
 from ferlite import session
 from ferlite.errors import ModelError, ProviderError, UsageError
@@ -215,3 +218,24 @@ def test_default_threads(
     monkeypatch.setattr(session, "_physical_cores", lambda cpus: cores)
     monkeypatch.setattr(session, "_cpu_quota", lambda: quota)
     assert session.default_threads() == threads
+
+
+def test_nothing_is_reported_to_the_maker_of_the_runtime(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(NETWORK)
+    code = "import sys, ferlite.session as s; s.create(sys.argv[1])"
+    environment = {name: text for name, text in os.environ.items() if "TELEMETRY" not in name}
+    environment |= dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(tmp_path))
+    environment["PYTHONPATH"] = str(PACKAGE_ROOT)
+    subprocess.run([sys.executable, "-c", code, model], env=environment, check=True, cwd=tmp_path)
+    # Where it reports, it keeps the number of this device and what is still to be sent.
+    assert not list(tmp_path.rglob("*deviceid*")) and not list(tmp_path.rglob("Microsoft"))
+
+
+def test_texts_in_a_model_that_are_no_text(tmp_path: Path) -> None:
+    for damaged in (
+        NETWORK.replace(b"logits", b"log\xffts"),
+        tiny_model.network(metadata={"note": "text"}).replace(b"text", b"t\xffxt"),
+    ):
+        with pytest.raises(ModelError, match="m: not a usable ONNX model"):
+            session.create(damaged, name="m")

@@ -18,7 +18,7 @@ from media import gray, http_server, level, write_clip
 from rtsp_camera import camera as rtsp_camera
 
 from ferlite.errors import SourceError, UsageError
-from ferlite.sources import SourceOptions, camera, open_source
+from ferlite.sources import SourceOptions, camera, live, open_source
 from ferlite.sources.decoding import open_container
 from ferlite.sources.live import LiveSource
 from ferlite.sources.stream import public_name
@@ -277,3 +277,28 @@ def test_a_password_is_in_the_location_alone(tmp_path: Path) -> None:
     assert {info.name for info in infos} == {f"{base}/web.mp4"}
     assert "secret" not in repr(infos)
     assert open_source(write_clip(tmp_path / "clip.mp4", 3)).info.location is None
+
+
+@pytest.mark.parametrize(
+    "stamps",
+    [
+        [*np.arange(0, 3, 0.04), *np.arange(0, 3, 0.04)],  # the sender plays its clip again
+        [0, 0.04, 0.08, 1e6, *np.arange(0.16, 5, 0.04)],  # a damaged stamp
+        [5000, 5000.04, *np.arange(0, 5, 0.04)],  # the sender set its clock
+    ],
+)
+def test_a_clock_that_leaps_stops_no_time(
+    stamps: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = 100.0
+    monkeypatch.setattr(live.time, "monotonic", lambda: machine)
+    clock = live._Clock()
+    clock.connected()
+    times = []
+    for stamp in stamps:
+        times.append(clock.read(stamp))
+        machine += 0.04
+    steps = np.diff(times)
+    assert steps.min() >= 0
+    assert steps.max() < 0.1
+    assert times[-1] == pytest.approx(0.04 * (len(stamps) - 1), abs=0.1)

@@ -241,3 +241,17 @@ def test_a_crowd_of_1000_faces() -> None:
         known = found
         tracker.smooth(i * DT, numbers, np.full((1000, 8), 0.125, np.float32))
     assert (time.process_time() - start) / 10 < 0.2
+
+
+def test_a_stamp_that_is_a_little_early_ends_nothing() -> None:
+    tracker = Tracker(TrackOptions(smoothing_s=0.5))
+    happy, sad = np.array([[1, 0]], np.float32), np.array([[0, 1]], np.float32)
+    shares = []
+    for t in (0.0, 0.04, 0.08, 0.079, 0.12, 0.119, 0.16):
+        (number,) = tracker.update(t, [box(10)])
+        assert number == 1
+        shares.append(tracker.smooth(t, [number], sad if t else happy)[0, 1])
+    assert all(a <= b for a, b in itertools.pairwise(shares))
+    assert shares[-1] == pytest.approx(1 - np.exp(-0.16 / 0.5), abs=1e-6)
+    # A second back is a clock that started anew.
+    assert tracker.update(-0.9, [box(10)]) == [2]

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from ferlite import arguments, bundles
 from ferlite.errors import UsageError
-from ferlite.faces.detector import BatchDetector, Detector, Size, seen_by
+from ferlite.faces.detector import Detector, Size, seen_by, takes_batches
 
 __all__ = [
     "DEFAULT_DETECTOR",
     "DETECTORS",
-    "BatchDetector",
     "Detector",
     "Size",
     "open_detector",
     "seen_by",
+    "takes_batches",
 ]
 
 FERLITE_FACE, HAAR = "ferlite-face", "haar"
@@ -89,7 +89,7 @@ def _find(name: str) -> bundles.Bundle | tuple[bytes, str]:
         return content, name
     if name == FERLITE_FACE:
         return bundles.find("face")
-    if name in bundles.installed_names() or Path(name).is_dir():
+    if name in bundles.installed_names() or bundles.is_there(Path(name), Path.is_dir):
         bundle = bundles.find(name)
         if (bundle.task, bundle.name) != ("face", bundles.YUNET):
             return bundle

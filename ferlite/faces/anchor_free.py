@@ -72,7 +72,7 @@ class AnchorFreeDetector:
             provider=provider,
             threads=arguments.threads(threads) or session.default_threads(),
             precision=precision,
-            check=lambda opened: _check(opened, bundle),
+            check=lambda opened: check(opened, bundle),
             trial=lambda: _trial(bundle),
         )
         self._session, self.provider = network.session, network.session.provider
@@ -222,7 +222,7 @@ def _join(a: Detections, b: Detections) -> Detections:
     return Detections(*(np.concatenate(pair) for pair in pairs))  # type: ignore[arg-type]
 
 
-def _check(opened: session.Session, bundle: FaceBundle) -> None:
+def check(opened: session.Session, bundle: FaceBundle) -> None:
     """ModelError unless the network is a detector of frames of any size."""
     shape = opened.input_shape
     free = len(shape) == 4 and not any(isinstance(side, int) for side in shape[:3])

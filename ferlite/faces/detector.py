@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
 
 from ferlite import arguments
 from ferlite.bundles import LARGEST_SIZE, SMALLEST_SIZE
@@ -28,7 +28,7 @@ class Detector(Protocol):
 
     name: the key into a bundle's crop geometry.
     models: what it loaded, each {"task", "name", "file", "sha256"} and perhaps more; empty for
-        OpenCV's own.
+        OpenCV's own. `Analyzer` does without it.
     """
 
     @property
@@ -42,7 +42,6 @@ class Detector(Protocol):
         ...
 
 
-@runtime_checkable
 class BatchDetector(Detector, Protocol):
     """A detector that takes several frames in one run of its network."""
 
@@ -53,6 +52,19 @@ class BatchDetector(Detector, Protocol):
     def batch_size(self, height: int, width: int) -> int:
         """How many frames of this size are worth a common run; 1 where it would gain nothing."""
         ...
+
+
+def takes_batches(detector: Detector) -> TypeGuard[BatchDetector]:
+    """Whether `detect_batch` finds what `detect` does.
+
+    Not where a subclass has changed `detect` alone, or a wrapper passes attributes on.
+    """
+
+    def home(name: str) -> type | None:
+        return next((one for one in type(detector).__mro__ if name in vars(one)), None)
+
+    one, several = home("detect"), home("detect_batch")
+    return bool(one and several and home("batch_size") and issubclass(several, one))
 
 
 def seen_by(detector: Detector, frame: Frame) -> Any:

@@ -62,7 +62,8 @@ def _timed(item: Any, position: int, fps: float) -> tuple[float, Any]:
         return position / fps, item
     t = item[0]
     if not isinstance(t, int | float | np.number) or not math.isfinite(t):
-        raise UsageError(f"item {position}: time {t!r} of a (t, picture) pair is no finite number")
+        shown = f"is {t!r}" if isinstance(t, int | float) else f"is of type {type(t).__name__}"
+        raise UsageError(f"item {position}: time of a (t, picture) pair {shown}, no finite number")
     return float(t), item[1]
 
 

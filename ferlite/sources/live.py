@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING
 from ferlite.errors import SourceError
 from ferlite.sources.base import Sampler, SourceBase, SourceOptions
 from ferlite.sources.decoding import Converter, explain, video_stream
-from ferlite.types import Frame, SourceInfo
+from ferlite.types import NEW_CLOCK_S, Frame, SourceInfo
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
 FIRST_RETRY_S = 0.5
 SLOWEST_RETRY_S = 10.0
+# A time stamp further ahead of the one before than this, beyond what this machine's clock says, is
+# of a clock that was set, or damaged.
+LEAP_S = 10.0
 
 
 class LiveSource(SourceBase):
     """Frames as they happen, from a camera or a stream.
 
-    `Frame.t` is 0 at the first frame and follows the sender's time stamps; over an outage it is
-    carried on by this machine's clock, so that it never goes back. Every frame that arrives is
+    `Frame.t` is 0 at the first frame and follows the sender's time stamps; over an outage, and
+    where the sender's clock leaps, it is carried on by this machine's clock, so that it never goes
+    back. Every frame that arrives is
     delivered: whoever cannot keep up must drop some, which the pipeline does.
 
     An outage (an error, an end, or nothing for timeout_s) gives one frame with `error` when it
@@ -138,6 +142,7 @@ class _Clock:
         self._began: float | None = None  # this machine's clock at the first frame
         self._offset: float | None = None  # what turns the sender's time into ours
         self._last = 0.0
+        self._read_at = 0.0  # this machine's clock at the last frame
 
     def connected(self) -> None:
         """The sender's clock may have started anew."""
@@ -145,15 +150,18 @@ class _Clock:
 
     def read(self, stamp: float | None) -> float:
         """Seconds for a frame that came with this time stamp, or with none."""
-        now = self.now()
+        now, at = self.now(), time.monotonic()
         if self._began is None:
-            self._began = time.monotonic()
-        if stamp is None:
-            t = now
-        else:
-            if self._offset is None:
-                self._offset = now - stamp
-            t = stamp + self._offset
+            self._began = self._read_at = at
+        t = now
+        if stamp is not None:
+            waited = at - self._read_at
+            if self._offset is not None:
+                t = stamp + self._offset
+            if not -NEW_CLOCK_S <= t - self._last <= waited + LEAP_S:
+                t = now
+            self._offset = t - stamp
+        self._read_at = at
         self._last = max(self._last, t)
         return self._last
 

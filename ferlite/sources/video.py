@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ferlite.errors import SourceError
 from ferlite.sources.base import EPSILON_S, Sampler, SourceBase, SourceOptions, expected
 from ferlite.sources.decoding import Converter, explain, open_container, video_stream
-from ferlite.types import Frame, SourceInfo
+from ferlite.types import NEW_CLOCK_S, Frame, SourceInfo
 
 if TYPE_CHECKING:
     import av
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 _DECLARES_DURATION = ("matroska", "mov")
 # Shorter differences come from rounding and from the padding of audio codecs.
 _TRUNCATED_S = 0.5
-# A time stamp further back than this is a clock that started anew, as where two MPEG-TS files were
-# joined; a shorter way back is a stamp that was written wrongly.
-_NEW_CLOCK_S = 1.0
 # How far to look for a first picture when opening.
 _PROBE_PACKETS = 200
 
@@ -252,7 +249,7 @@ class _Reading:
         else:
             t = float(picture.pts * self._stream.time_base)
         t += self._shift_s
-        if t < self._last_s - _NEW_CLOCK_S:
+        if t < self._last_s - NEW_CLOCK_S:
             next_s = self._last_s + 1 / self._rate
             self._shift_s += next_s - t
             t = next_s

@@ -227,23 +227,11 @@ class Analyzer:
         """What runs: provider, threads, detector, models with SHA-256, versions; JSON types."""
         import onnxruntime
 
-        bundle, classifier = self.classifier.bundle, self.classifier
         return {
-            "provider": classifier.provider,
-            "threads": classifier.threads,
+            "provider": self.classifier.provider,
+            "threads": self.classifier.threads,
             "detector": self.detector.name,
-            "models": [
-                {
-                    "task": bundle.task,
-                    "name": bundle.name,
-                    "version": bundle.version,
-                    "precision": classifier.precision,
-                    "provider": classifier.provider,
-                    "file": classifier.file,
-                    "sha256": bundle.files[classifier.file],
-                },
-                *getattr(self.detector, "models", ()),
-            ],
+            "models": [self.classifier.model, *getattr(self.detector, "models", ())],
             "versions": {
                 "ferlite": ferlite.__version__,
                 "python": platform.python_version(),

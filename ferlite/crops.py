@@ -198,6 +198,10 @@ def decode_boxes(
     Returns boxes float32 [n, 4] x, y, width, height, scores float32 [n], and landmarks
     float32 [n, k, 2], in the order map, row, column.
     """
+    try:
+        maps, strides = list(maps), list(strides)
+    except TypeError:
+        raise UsageError("maps and strides are needed as lists, one stride a map") from None
     if len(maps) != len(strides):
         raise UsageError(f"there are {len(maps)} maps but {len(strides)} strides; give one a map")
     for i, array in enumerate(maps):
@@ -221,6 +225,7 @@ def decode_boxes(
         raise UsageError(f"offset is {offset!r}; give the (dx, dy) of letterbox") from None
     shift = _finite("offset[0]", dx), _finite("offset[1]", dy)
     try:
+        maps = [one if one.flags.aligned else one.copy() for one in maps]
         return _core.decode(maps, cells, threshold, (scale, *shift))
     except ValueError as error:
         raise UsageError(str(error)) from None

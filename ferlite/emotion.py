@@ -28,7 +28,7 @@ class EmotionClassifier:
     bundle: the model. threads: as for `session.create`. provider: "cpu", "openvino", precision:
         "fp32", "int8", or of both "auto" for the better on this machine (see `ferlite.precision`).
     After construction `precision`, `provider` and `file` say what really runs, and `choice` how it
-    was chosen (None where there was nothing to choose).
+    was chosen (None where there was nothing to choose); `model` is all of it for records.
     Raises ModelError when a file is missing, damaged, or no classifier that fits the bundle.
     """
 
@@ -55,6 +55,7 @@ class EmotionClassifier:
         )
         self._session, self.provider = network.session, network.session.provider
         self.precision, self.file, self.choice = network.precision, network.file, network.choice
+        self.model = network.description(bundle)
 
     def crop(
         self,

@@ -100,6 +100,18 @@ class Network:
     file: str
     choice: Choice | None
 
+    def description(self, bundle: Bundle) -> dict[str, str]:
+        """What runs, for records; `bundle` is the one it was opened from."""
+        return {
+            "task": bundle.task,
+            "name": bundle.name,
+            "version": bundle.version,
+            "precision": self.precision,
+            "provider": self.session.provider,
+            "file": self.file,
+            "sha256": bundle.files[self.file],
+        }
+
 
 def open_network(
     bundle: Bundle,

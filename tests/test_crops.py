@@ -415,3 +415,44 @@ def test_letterbox_names_a_wrong_argument(change: dict[str, Any], named: str) ->
     good = {key: value for key, value in GOOD.items() if key != "boxes"}
     with pytest.raises(UsageError, match=named):
         crops.letterbox(**(good | change))
+
+
+def test_boxes_that_change_during_the_call() -> None:
+    """`out` in the memory of the boxes: what was checked must be what is used."""
+    memory = np.zeros(24, np.float32)
+    memory[:8] = [0, 0, 8, 8, 2, 2, 4, 4]
+    image = np.full((16, 16), 200, np.uint8)
+    expected = crops.crop_faces(image, memory[:8].reshape(2, 4).copy(), size=(2, 2), scale=1e36)
+    out = memory[4:12].reshape(2, 2, 2, 1)
+    crops.crop_faces(image, memory[:8].reshape(2, 4), size=(2, 2), scale=1e36, out=out)
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_boxes_inside_records() -> None:
+    records = np.zeros(3, [("box", "<f4", 4), ("id", "u1")])
+    records["box"] = [[0, 0, 8, 8], [1, 1, 4, 4], [3, 3, 5, 5]]
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    expected = crops.crop_faces(image, records["box"].copy(), size=(4, 4))
+    for n in (1, 3):
+        found = crops.crop_faces(image, records["box"][:n], size=(4, 4))
+        np.testing.assert_array_equal(found, expected[:n])
+    packed = np.frombuffer(b"." + expected.tobytes(), np.float32, offset=1)
+    assert not packed.flags.aligned
+    boxes = np.frombuffer(b"." + records["box"].tobytes(), np.float32, offset=1).reshape(3, 4)
+    np.testing.assert_array_equal(crops.crop_faces(image, boxes, size=(4, 4)), expected)
+    assert crops.nms(boxes, [0.9, 0.8, 0.7], 0.9).tolist() == [0, 1, 2]
+
+
+def test_a_box_with_a_negative_side_suppresses_nothing() -> None:
+    boxes = [[0, 0, -10, 10], [500, 500, 5, 5], [900, 900, 3, 3]]
+    assert crops.nms(boxes, [0.9, 0.8, 0.7], 0.5).tolist() == [0, 1, 2]
+
+
+def test_maps_of_any_place_in_memory() -> None:
+    cells = np.random.default_rng(3).normal(0, 1, (15, 2, 3)).astype(np.float32)
+    crooked = np.frombuffer(b"." + cells.tobytes(), np.float32, offset=1).reshape(cells.shape)
+    expected = crops.decode_boxes([cells], [8], threshold=0.5)
+    for one, other in zip(expected, crops.decode_boxes([crooked], [8], threshold=0.5), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(UsageError, match="maps and strides are needed as lists"):
+        crops.decode_boxes(5, [8], threshold=0.5)  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 #include "arrays.hpp"
 
+#include <cstring>
 #include <stdexcept>
+#include <type_traits>
 
 namespace ferlite::bindings {
 
@@ -21,12 +23,13 @@ bool contiguous(const pybind11::array& array) {
     return (array.flags() & pybind11::array::c_style) != 0;
 }
 
-// In elements; the pointer and the strides must be whole multiples of the element.
+// The pointer and the strides must be whole multiples of the element.
 template <class T>
 void require_aligned(const Array<T>& array, const char* name) {
     bool aligned = reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) == 0;
     for (pybind11::ssize_t i = 0; i < array.ndim(); ++i) {
-        aligned = aligned && array.strides(i) % static_cast<pybind11::ssize_t>(sizeof(T)) == 0;
+        aligned = aligned && (array.shape(i) < 2 ||
+                              array.strides(i) % static_cast<pybind11::ssize_t>(sizeof(T)) == 0);
     }
     if (!aligned) invalid(std::string(name) + " is not aligned to its elements");
 }
@@ -82,23 +85,25 @@ BatchView<T> batch_view(const Array<T>& out, std::ptrdiff_t count, Color color) 
     return {{data, height, width, stride(1), stride(2), stride(3)}, count, stride(0)};
 }
 
-std::span<const Box> boxes_span(const Array<float>& boxes) {
-    static_assert(sizeof(Box) == 4 * sizeof(float) && alignof(Box) == alignof(float));
+std::vector<Box> boxes_of(const Array<float>& boxes) {
+    static_assert(sizeof(Box) == 4 * sizeof(float) && std::is_trivially_copyable_v<Box>);
     if (boxes.ndim() != 2 || boxes.shape(1) != 4 || !contiguous(boxes)) {
         invalid("boxes has shape " + shape_of(boxes) + "; it must be C-contiguous [n, 4]");
     }
-    require_aligned(boxes, "boxes");
-    return {reinterpret_cast<const Box*>(boxes.data()), static_cast<std::size_t>(boxes.shape(0))};
+    std::vector<Box> copy(static_cast<std::size_t>(boxes.shape(0)));
+    if (!copy.empty()) std::memcpy(copy.data(), boxes.data(), copy.size() * sizeof(Box));
+    return copy;
 }
 
 template <class T>
-std::span<const T> vector_span(const Array<T>& array, const char* name) {
+std::vector<T> values_of(const Array<T>& array, const char* name) {
     if (array.ndim() != 1 || !contiguous(array)) {
         invalid(std::string(name) + " has shape " + shape_of(array) +
                 "; it must be C-contiguous [n]");
     }
-    require_aligned(array, name);
-    return {array.data(), static_cast<std::size_t>(array.shape(0))};
+    std::vector<T> copy(static_cast<std::size_t>(array.shape(0)));
+    if (!copy.empty()) std::memcpy(copy.data(), array.data(), copy.size() * sizeof(T));
+    return copy;
 }
 
 MapView map_view(const Array<float>& map, double cell) {
@@ -130,8 +135,8 @@ T* room(const Array<T>& array, std::ptrdiff_t size, const char* name) {
 
 template BatchView<float> batch_view(const Array<float>&, std::ptrdiff_t, Color);
 template BatchView<std::uint8_t> batch_view(const Array<std::uint8_t>&, std::ptrdiff_t, Color);
-template std::span<const float> vector_span(const Array<float>&, const char*);
-template std::span<const double> vector_span(const Array<double>&, const char*);
+template std::vector<float> values_of(const Array<float>&, const char*);
+template std::vector<double> values_of(const Array<double>&, const char*);
 template std::int64_t* room(const Array<std::int64_t>&, std::ptrdiff_t, const char*);
 
 }  // namespace ferlite::bindings

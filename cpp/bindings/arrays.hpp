@@ -3,8 +3,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <span>
 #include <string>
+#include <vector>
 
 #include "ferlite/crop.hpp"
 #include "ferlite/decode.hpp"
@@ -28,11 +28,13 @@ ImageView image_view(const Array<std::uint8_t>& image, const std::string& color)
 template <class T>
 BatchView<T> batch_view(const Array<T>& out, std::ptrdiff_t count, Color color);
 
-std::span<const Box> boxes_span(const Array<float>& boxes);
+// C-contiguous [n, 4]. A copy, so that what was checked stays so while another thread writes to the
+// array; it need not be aligned.
+std::vector<Box> boxes_of(const Array<float>& boxes);
 
-// A C-contiguous [n] vector.
+// A copy of a C-contiguous [n] vector.
 template <class T>
-std::span<const T> vector_span(const Array<T>& array, const char* name);
+std::vector<T> values_of(const Array<T>& array, const char* name);
 
 // [5 + 2 k, rows, columns] of any strides.
 MapView map_view(const Array<float>& map, double cell);

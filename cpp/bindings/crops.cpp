@@ -1,8 +1,10 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <cmath>
 #include <stdexcept>
 #include <tuple>
+#include <vector>
 
 #include "arrays.hpp"
 #include "ferlite/cpu.hpp"
@@ -24,26 +26,52 @@ void require_threads(int threads) {
     }
 }
 
+float finite(const char* name, float value) {
+    if (!std::isfinite(value)) {
+        throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) +
+                                    "; it must be finite");
+    }
+    return value;
+}
+
+Format format_of(const std::string& color, float scale, float offset) {
+    return {color_named(color), finite("scale", scale), finite("offset", offset)};
+}
+
+template <class T, class Picture>
+void crop(const Picture& picture, const Array<float>& boxes, const Array<double>& angles,
+          const Array<T>& out, const Format& format, int threads) {
+    require_threads(threads);
+    const std::vector<Box> where = boxes_of(boxes);
+    crop_faces(picture, where, values_of(angles, "angles"), format,
+               batch_view(out, std::ssize(where), format.color), threads);
+}
+
+using Placed = std::tuple<double, std::ptrdiff_t, std::ptrdiff_t>;
+
+template <class T, class Picture>
+Placed place(const Picture& picture, const Array<T>& out, const Format& format, float padding,
+             bool enlarge, int threads) {
+    require_threads(threads);
+    const Placement placement = letterbox(picture, format, finite("padding", padding), enlarge,
+                                          batch_view(out, 1, format.color)[0], threads);
+    return {placement.scale, placement.x, placement.y};
+}
+
 template <class T>
 void crop_into(const Array<std::uint8_t>& image, const Array<float>& boxes,
                const Array<double>& angles, const Array<T>& out, const std::string& image_color,
                const std::string& color, float scale, float offset, int threads) {
-    require_threads(threads);
-    const Format format{color_named(color), scale, offset};
-    const auto box_span = boxes_span(boxes);
-    crop_faces(image_view(image, image_color), box_span, vector_span(angles, "angles"), format,
-               batch_view(out, boxes.shape(0), format.color), threads);
+    crop(image_view(image, image_color), boxes, angles, out, format_of(color, scale, offset),
+         threads);
 }
 
 template <class T>
-std::tuple<double, std::ptrdiff_t, std::ptrdiff_t> letterbox_into(
-    const Array<std::uint8_t>& image, const Array<T>& out, const std::string& image_color,
-    const std::string& color, float scale, float offset, float padding, bool enlarge, int threads) {
-    require_threads(threads);
-    const Format format{color_named(color), scale, offset};
-    const Placement placement = letterbox(image_view(image, image_color), format, padding, enlarge,
-                                          batch_view(out, 1, format.color)[0], threads);
-    return {placement.scale, placement.x, placement.y};
+Placed letterbox_into(const Array<std::uint8_t>& image, const Array<T>& out,
+                      const std::string& image_color, const std::string& color, float scale,
+                      float offset, float padding, bool enlarge, int threads) {
+    return place(image_view(image, image_color), out, format_of(color, scale, offset), padding,
+                 enlarge, threads);
 }
 
 // The fields of ferlite.planes.Planes come one by one: a tuple of arrays would be taken apart, and
@@ -63,21 +91,16 @@ template <class T>
 void crop_planes_into(const Levels& y, const Levels& u, const Levels& v, const Matrix& matrix,
                       const Array<float>& boxes, const Array<double>& angles, const Array<T>& out,
                       const std::string& color, float scale, float offset, int threads) {
-    require_threads(threads);
-    const Format format{color_named(color), scale, offset};
-    crop_faces(planes_view(y, u, v, matrix), boxes_span(boxes), vector_span(angles, "angles"),
-               format, batch_view(out, boxes.shape(0), format.color), threads);
+    crop(planes_view(y, u, v, matrix), boxes, angles, out, format_of(color, scale, offset),
+         threads);
 }
 
 template <class T>
-std::tuple<double, std::ptrdiff_t, std::ptrdiff_t> letterbox_planes_into(
-    const Levels& y, const Levels& u, const Levels& v, const Matrix& matrix, const Array<T>& out,
-    const std::string& color, float scale, float offset, float padding, bool enlarge, int threads) {
-    require_threads(threads);
-    const Format format{color_named(color), scale, offset};
-    const Placement placement = letterbox(planes_view(y, u, v, matrix), format, padding, enlarge,
-                                          batch_view(out, 1, format.color)[0], threads);
-    return {placement.scale, placement.x, placement.y};
+Placed letterbox_planes_into(const Levels& y, const Levels& u, const Levels& v,
+                             const Matrix& matrix, const Array<T>& out, const std::string& color,
+                             float scale, float offset, float padding, bool enlarge, int threads) {
+    return place(planes_view(y, u, v, matrix), out, format_of(color, scale, offset), padding,
+                 enlarge, threads);
 }
 
 // The GIL is released for the whole of each call: see arrays.hpp.

@@ -18,7 +18,7 @@ namespace {
 std::size_t nms_into(const Array<float>& boxes, const Array<float>& scores, double iou,
                      const Array<std::int64_t>& kept) {
     std::int64_t* to = room(kept, 0, "kept");
-    return nms(boxes_span(boxes), vector_span(scores, "scores"), iou,
+    return nms(boxes_of(boxes), values_of(scores, "scores"), iou,
                {to, static_cast<std::size_t>(kept.size())});
 }
 

@@ -13,9 +13,10 @@ namespace ferlite {
 
 namespace {
 
-// In double: the squares of float sides do not overflow.
+// In double: the squares of float sides do not overflow. A negative side has no length.
 double area(const Box& box) {
-    return static_cast<double>(box.width) * static_cast<double>(box.height);
+    return std::max(0.0, static_cast<double>(box.width)) *
+           std::max(0.0, static_cast<double>(box.height));
 }
 
 double overlap(double a, double a_length, double b, double b_length) {

@@ -77,17 +77,7 @@ class AnchorFreeDetector:
         )
         self._session, self.provider = network.session, network.session.provider
         self.precision, self.file, self.choice = network.precision, network.file, network.choice
-        self.models = (
-            {
-                "task": bundle.task,
-                "name": bundle.name,
-                "version": bundle.version,
-                "precision": self.precision,
-                "provider": self.provider,
-                "file": self.file,
-                "sha256": bundle.files[self.file],
-            },
-        )
+        self.models = (network.description(bundle),)
 
     takes_planes = True
 

@@ -268,7 +268,7 @@ void weigh_columns(const Lines& lines, const Span* spans, const float* weights, 
 void add_samples(const ImageView& image, double x, double y, double dx, double dy,
                  std::ptrdiff_t group, std::ptrdiff_t n, float* sums) {
     constexpr std::ptrdiff_t most = 128;  // samples whose places are worked out at a time
-    constexpr std::ptrdiff_t largest = 0x7fffffff;
+    constexpr std::ptrdiff_t largest = 0x7fffffff / 3;  // of which bytes are counted in 32 bits
     if (image.channels != 3 || image.column_stride != 3 || image.channel_stride != 1 ||
         image.width > largest || image.height > largest || group > most) {
         sample_any(image, x, y, dx, dy, group, n, sums);

@@ -274,8 +274,8 @@ def test_full_disk(clip: Path, tiny: Path, tmp_path: Path, kibibytes: int) -> No
     assert "File too large; free some space" in one_line(done.stderr)
     left = {path.name for path in (tmp_path / "out").iterdir()}
     # Nothing under a final name; the records read so far, whole ones only, under another.
-    assert left <= {"results.jsonl.part", "results.csv.part"}
-    lines = (tmp_path / "out" / "results.jsonl.part").read_text().splitlines()
+    assert left <= {"results.jsonl.ferlite.part", "results.csv.ferlite.part"}
+    lines = (tmp_path / "out" / "results.jsonl.ferlite.part").read_text().splitlines()
     assert [json.loads(line)["frame"] for line in lines] == list(range(len(lines)))
     assert 0 < len(lines) < 100
 
@@ -291,7 +291,10 @@ def test_really_full_disk(clip: Path, tiny: Path, tmp_path: Path) -> None:
         done = ferlite_command("detect", clip, "--model", tiny, "-o", small, cwd=tmp_path)
         assert done.returncode == 1
         assert "No space left on device; free some space" in one_line(done.stderr)
-        assert {p.name for p in small.iterdir()} <= {"results.jsonl.part", "results.csv.part"}
+        assert {p.name for p in small.iterdir()} <= {
+            "results.jsonl.ferlite.part",
+            "results.csv.ferlite.part",
+        }
     finally:
         subprocess.run(["umount", str(small)], check=True)
 
@@ -304,3 +307,57 @@ def test_standard_output_on_a_full_disk(clip: Path, tiny: Path, tmp_path: Path) 
     assert done.returncode == 1
     assert "standard output" in one_line(done.stderr)
     assert "No space left" in done.stderr
+
+
+def test_an_address_of_another_kind_is_found_out_first(
+    refused: Refused, clip: Path, tiny: Path
+) -> None:
+    status, error = refused(clip, "ftp://host/b.mp4", "--model", tiny)
+    assert status == 2
+    assert "cannot open ftp://" in one_line(error)
+
+
+def test_more_frames_a_second_than_there_are(refused: Refused, clip: Path, tiny: Path) -> None:
+    status, error = refused(clip, "--fps-limit", "1e308", "--model", tiny)
+    assert status == 2
+    assert "fps_limit=1e+308: give at most" in one_line(error)
+
+
+def test_a_pipe_in_a_folder_is_no_picture(portraits: Portraits, tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    os.mkfifo(folder / "a.jpg")
+    cv2.imwrite(str(folder / "b.jpg"), portraits["hopper"])
+    done = ferlite_command("detect", folder, "--model", tiny, "--stdout", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [Path(json.loads(line)["source"]).name for line in done.stdout.splitlines()] == ["b.jpg"]
+
+
+def test_a_pipe_where_results_go(refused: Refused, clip: Path, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "results.jsonl")
+    status, error = refused(clip, "--model", tiny, "-o", tmp_path / "out")
+    assert status == 1
+    assert "a pipe or device is there; move it" in one_line(error)
+
+
+def test_the_unfinished_download_of_another_program(clip: Path, tiny: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copy(clip, tmp_path / "holiday.mkv"))
+    download = tmp_path / "holiday.mp4.part"
+    download.write_bytes(b"half a film")
+    done = ferlite_command(
+        *("detect", source, "--model", tiny, "-o", ".", "--save", "video", "--duration", "0.2"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert download.read_bytes() == b"half a film"
+    assert (tmp_path / "holiday.mp4").is_file()
+
+
+def test_what_fits_no_source_is_told(clip: Path, tiny: Path, tmp_path: Path) -> None:
+    done = ferlite_command(
+        *("detect", clip, "--model", tiny, "-o", "out", "--save", "images", "--duration", "0.2"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0
+    assert "nothing written to out: what --save names does not fit these sources" in done.stderr

@@ -94,7 +94,7 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     first, second = shown.err.splitlines()
     assert first.startswith("2 frames, 2 faces, 2 tracks, ")
     assert ": happiness 72 %, " in first
-    assert second == ("written to out: results.jsonl, results.csv.part")
+    assert second == ("written to out: results.jsonl, results.csv.ferlite.part")
 
 
 def test_one_is_not_plural(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import av
 import pytest
-from command import records_of, start
+from command import PACKAGE_ROOT, records_of, start
 
 
 def wait_for_records(part: Path, count: int) -> None:
@@ -31,7 +34,7 @@ def test_a_stopped_run_leaves_whole_files(
     process = start("detect", *[clip] * 10, "--model", tiny, "-o", "out", cwd=tmp_path)
     folder = tmp_path / "out"
     try:
-        wait_for_records(folder / "results.jsonl.part", 110)
+        wait_for_records(folder / "results.jsonl.ferlite.part", 110)
         process.send_signal(signum)
         stdout, stderr = process.communicate(timeout=60)
     finally:
@@ -79,7 +82,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(
     clip: Path, tiny: Path, tmp_path: Path
 ) -> None:
     process = start(
-        *("detect", *[clip] * 10, "--model", tiny, "--stdout", "-o", "out"),
+        *("detect", *[clip] * 3, "--model", tiny, "--stdout", "-o", "out"),
         *("--save", "jsonl,summary"),
         cwd=tmp_path,
     )
@@ -96,7 +99,10 @@ def test_a_reader_that_has_seen_enough_is_no_failure(
         process.wait()
     assert "Traceback" not in stderr
     assert "error" not in stderr
-    assert 0 < len(records_of(tmp_path / "out")) < 1000
+    # The files are wanted whole all the same.
+    assert len(records_of(tmp_path / "out")) == 300
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["frames"], summary["interrupted"]) == (300, False)
     assert not list((tmp_path / "out").glob("*.part"))
 
 
@@ -109,3 +115,69 @@ def test_a_reader_of_text_that_has_seen_enough(tmp_path: Path, tiny: Path) -> No
     process.stderr.close()
     assert process.wait(timeout=60) == 0
     assert stderr == ""
+
+
+def test_a_service_manager_that_asks_twice(clip: Path, tiny: Path, tmp_path: Path) -> None:
+    # `timeout` sends SIGTERM to the process and to its group.
+    process = start("detect", *[clip] * 10, "--model", tiny, "-o", "out", cwd=tmp_path)
+    try:
+        wait_for_records(tmp_path / "out" / "results.jsonl.ferlite.part", 50)
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 143, stderr
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["interrupted"] is True
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full", "2> >(exec true)"])
+def test_a_run_goes_on_where_nobody_reads_its_messages(
+    clip: Path, tiny: Path, tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "empty.jpg").touch()
+    sources = f"empty.jpg {shlex.quote(str(clip))} empty.jpg"
+    command = f"sleep 0.2; {sys.executable} -m ferlite detect {sources} --model {tiny} -o out"
+    done = subprocess.run(
+        ["bash", "-c", f"( {command} ) {where}"],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONPATH": str(PACKAGE_ROOT), "XDG_CACHE_HOME": str(tmp_path / ".cache")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert len(records_of(tmp_path / "out")) == 102
+    assert not list((tmp_path / "out").glob("*.part"))
+    assert "Traceback" not in done.stderr
+    if where == "2>&-":
+        assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        ("--help >/dev/full", 1, "error: No space left on device\n"),
+        ("models list >/dev/full", 1, "error: No space left on device\n"),
+        ("detect {clip} --model {tiny} --stdout >&-", 1, "error: standard output is closed"),
+    ],
+)
+def test_a_standard_output_that_takes_nothing(
+    clip: Path, tiny: Path, tmp_path: Path, command: str, status: int, words: str
+) -> None:
+    line = f"{sys.executable} -m ferlite {command.format(clip=shlex.quote(str(clip)), tiny=tiny)}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONPATH": str(PACKAGE_ROOT), "XDG_CACHE_HOME": str(tmp_path / ".cache")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr.startswith(words)
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == status

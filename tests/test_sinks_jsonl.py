@@ -48,7 +48,7 @@ def test_a_record_is_the_results_own_dict(tmp_path: Path) -> None:
 
 def test_each_record_can_be_read_at_once(tmp_path: Path) -> None:
     sink = JsonLines(tmp_path / "results.jsonl")
-    part = tmp_path / "results.jsonl.part"
+    part = tmp_path / "results.jsonl.ferlite.part"
     for i in range(3):
         sink.write(*make_frame(INFO, i))
         assert [json.loads(line)["frame"] for line in part.read_text().splitlines()] == list(

@@ -125,7 +125,7 @@ def test_a_name_that_no_file_system_takes(tmp_path: Path) -> None:
 def test_a_part_file_appears_whole(tmp_path: Path) -> None:
     file = PartFile(tmp_path / "out.txt")
     file.write(b"one\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["out.txt.part"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt.ferlite.part"]
     file.commit()
     file.commit()
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]

@@ -101,7 +101,7 @@ def test_a_negative_number_stays_a_number(tmp_path: Path) -> None:
 
 def test_each_row_can_be_read_at_once(tmp_path: Path) -> None:
     sink = CsvTable(tmp_path / "results.csv", LABELS)
-    part = tmp_path / "results.csv.part"
+    part = tmp_path / "results.csv.ferlite.part"
     assert part.read_text().count("\n") == 1
     sink.write(*make_frame(INFO, 0, 0.0, [make_face(), make_face()]))
     assert part.read_text().count("\n") == 3

@@ -404,7 +404,7 @@ def test_a_live_source_is_written_in_fragments(tmp_path: Path) -> None:
         sink.write(*make_frame(info, i, 100 + i / 30, image=image))
     so_far = 0
     with (
-        av.open(str(tmp_path / "camera-0.mp4.part")) as container,
+        av.open(str(tmp_path / "camera-0.mp4.ferlite.part")) as container,
         contextlib.suppress(av.InvalidDataError),  # half of a fragment at its end
     ):
         for _ in container.decode(video=0):

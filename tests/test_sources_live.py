@@ -204,6 +204,42 @@ def test_a_picture_behind_a_url(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resumes", [False, True])
+def test_files_that_do_not_say_how_long_they_are(tmp_path: Path, resumes: bool) -> None:
+    # As browsers record them, and raw streams: the server states their size.
+    write_clip(tmp_path / "recording.mkv", 12, options={"live": "1"})
+    pictures = [cv2.imencode(".jpg", gray(i))[1].tobytes() for i in range(12)]
+    (tmp_path / "raw.mjpeg").write_bytes(b"".join(pictures))
+    (tmp_path / "one.jpg").write_bytes(pictures[3])
+    with http_server(tmp_path, resumes=resumes) as base:
+        for name, kind, count in (
+            ("recording.mkv", "video", 12),
+            ("raw.mjpeg", "video", 12),
+            ("one.jpg", "image", 1),
+        ):
+            frames = list(open_source(f"{base}/{name}", QUICK))
+            assert [frame.error for frame in frames] == [None] * count
+            assert {frame.source.kind for frame in frames} == {kind}
+
+
+def test_the_last_try_comes_when_the_time_is_over(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "live.ts", 5)
+    tries: list[float] = []
+
+    def connect() -> object:
+        tries.append(time.monotonic())
+        if len(tries) > 1:
+            raise SourceError("cam: away")
+        return open_container(f"file:{clip}", name="cam")
+
+    with LiveSource("cam", connect, SourceOptions(reconnect_s=0.8)) as source:  # type: ignore[arg-type]
+        errors = [frame.error for frame in source if frame.error]
+    assert len(errors) == 2
+    assert "not back within 0.8 s" in str(errors[1])
+    assert len(tries) == 3  # after half a second, and at the end
+    assert tries[-1] - tries[0] >= 0.79
+
+
+@pytest.mark.parametrize("resumes", [False, True])
 def test_a_download_that_breaks_off(tmp_path: Path, resumes: bool) -> None:
     noise = list(np.random.default_rng(0).integers(0, 255, (50, 48, 64, 3), np.uint8))
     clip = write_clip(tmp_path / "web.mp4", pictures=noise, options={"movflags": "faststart"})

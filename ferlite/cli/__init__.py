@@ -23,6 +23,7 @@ import click
 
 from ferlite import __version__
 from ferlite.cli.interrupt import Interrupted
+from ferlite.cli.stderr import say, silence
 from ferlite.errors import FerliteError, UsageError
 
 
@@ -63,6 +64,16 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        if sys.stderr is None:
+            # Closed (`2>&-`): so that the next file opened does not become the second descriptor.
+            sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:  # of --help or --version: nothing else comes here
+            silence(sys.stdout)
+            sys.exit(_report(error))
+
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _usage_in_one_line():
             return super().make_context(*args, **extra)
@@ -85,7 +96,7 @@ class _UsageLine(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"error: {self.message}", err=True)
+        say(f"error: {self.message}")
 
 
 @contextmanager
@@ -104,24 +115,21 @@ def _report(error: BaseException) -> int:
     """Prints the one line for this error and gives the exit status."""
     words = " ".join(str(error).split())
     if isinstance(error, BrokenPipeError):
-        # The reader has what it wanted (`| head`). Python flushes stdout once more at its end; let
-        # that go where nobody complains.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)  # the reader has what it wanted (`| head`)
         return 0
     if isinstance(error, KeyboardInterrupt):
-        click.echo(words or "interrupted", err=True)
+        say(words or "interrupted")
         return 128 + (error.signum if isinstance(error, Interrupted) else signal.SIGINT)
     if isinstance(error, FerliteError):
-        click.echo(f"error: {words}", err=True)
+        say(f"error: {words}")
         return 2 if isinstance(error, UsageError) else 1
     if isinstance(error, OSError) and error.strerror:  # a full disk, a folder that is not ours
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {where}{error.strerror}", err=True)
+        say(f"error: {where}{error.strerror}")
         return 1
-    click.echo(
+    say(
         f"error: unexpected {type(error).__name__}: {words}"
-        " (`ferlite --debug ...` shows where; please report it)",
-        err=True,
+        " (`ferlite --debug ...` shows where; please report it)"
     )
     return 1
 
@@ -130,9 +138,7 @@ class _Warnings(logging.Handler):
     """Log records as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Not click.echo: it would find the real stderr behind the one that a progress bar puts in
-        # its place so that lines do not run into the bar.
-        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+        say(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 _WARNINGS = _Warnings()

@@ -74,8 +74,8 @@ def bench(
     from ferlite.faces import DEFAULT_DETECTOR
     from ferlite.sinks.partfile import PartFile
 
-    # Found out now that it cannot be written.
-    file = PartFile(json_file, _BEGINS) if json_file else None
+    # Found out now that it cannot be written. Links are followed, to leave them as they are.
+    file = PartFile(json_file.resolve(), _BEGINS) if json_file else None
     try:
         with _progress() as told:
             run = Bench(
@@ -101,10 +101,10 @@ def bench(
 def _finish(report: Mapping[str, Any], file: PartFile | None) -> None:
     from ferlite.sinks.jsonl import to_json
 
-    _print(report)
     if file:
         file.write(to_json(report, indent=2) + b"\n")
         file.commit()
+    _print(report)  # after it: whoever reads this may have seen enough
 
 
 @contextmanager

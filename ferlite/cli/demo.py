@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ferlite.cli.params import Name
+from ferlite.cli.stderr import say
 
 
 @click.command(
@@ -58,4 +59,6 @@ def demo(output: Path, picture: bool, model: str) -> None:
     with DemoSource(still=picture) as source:
         run(analyzer, source, sinks, summary, Progress(source.items), {})
     report(summary.to_dict(), output, sinks)
-    click.echo(f"look at {output / ('demo.jpg' if picture else 'demo.mp4')}", err=True)
+    # A file of the user's that has its name is not replaced.
+    made = output.glob("demo*.jpg" if picture else "demo*.mp4")
+    say(f"look at {max(made, key=lambda path: path.stat().st_mtime)}")

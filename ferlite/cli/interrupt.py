@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+ONCE_S = 1.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -21,6 +24,9 @@ class Interrupted(KeyboardInterrupt):
 class Signals:
     """While entered, the first SIGINT or SIGTERM calls `stop`; a second one raises Interrupted.
 
+    A SIGTERM within `ONCE_S` of the first is not a second one: `timeout` sends it to the process
+    and to its group. For the same reason it is ignored from the end on.
+
     The first is never raised, so nothing is lost or cut short by it: whoever reads what `stop` ends
     comes to that end. `stop` is called on a thread of its own, as the main thread, which handles
     signals, may hold a lock that `stop` takes.
@@ -30,6 +36,7 @@ class Signals:
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self.received: int | None = None
+        self._at = 0.0
         self._stop = stop
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -45,12 +52,16 @@ class Signals:
         trace: TracebackType | None,
     ) -> None:
         for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
+            # The other one of `timeout` may come when all is written.
+            ending = self.received == signum == signal.SIGTERM
+            signal.signal(signum, signal.SIG_IGN if ending else handler)
 
     def _arrived(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if signum == signal.SIGTERM and time.monotonic() - self._at < ONCE_S:
+                return
             raise Interrupted(signum)
-        self.received = signum
+        self.received, self._at = signum, time.monotonic()
         threading.Thread(target=self._stop, name="ferlite-stop", daemon=True).start()
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from ferlite.cli.stderr import say
 
 if TYPE_CHECKING:
     from ferlite.types import FrameResult, SourceInfo
@@ -88,7 +88,7 @@ class Progress:
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
-            click.echo(line, err=True)
+            say(line)
 
 
 def _bar() -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from ferlite.cli.stderr import say
 
 if TYPE_CHECKING:
     from ferlite.sinks import Sink
@@ -26,9 +26,11 @@ def report(summary: Mapping[str, Any], folder: Path | None, sinks: Sequence[Sink
         console.print(totals, highlight=False, markup=False)
     else:
         shares = shares_text(summary["emotions"]) if summary["faces"] else ""
-        click.echo(f"{totals}{': ' if shares else ''}{shares}", err=True)
+        say(f"{totals}{': ' if shares else ''}{shares}")
     if names := ", ".join(sink.written for sink in sinks if sink.written):
-        click.echo(f"written to {folder}: {names}", err=True)
+        say(f"written to {folder}: {names}")
+    elif folder is not None:
+        say(f"nothing written to {folder}: what --save names does not fit these sources")
 
 
 def shares_text(emotions: Mapping[str, float], most: int = 3) -> str:

@@ -34,10 +34,10 @@ def run(
         in each stage; it is finished only when it is one of the sinks.
 
     Raises Interrupted after the sinks were finished, and whatever else went wrong after they were
-    aborted. A reader of standard output that has seen enough is a proper end.
+    aborted. A reader of standard output that has seen enough is a proper end where nothing else is
+    written.
     """
-    listeners = list(sinks) if summary in sinks else [*sinks, summary]
-    writing = _Writing(listeners, progress)
+    writing = _Writing(sinks, summary, progress)
     try:
         frames = analyzer.frames(source)
         with frames, Signals(frames.stop) as signals:
@@ -67,14 +67,15 @@ def run(
 
 
 class _Writing:
-    """The last stage, on the main thread: each result to every sink.
+    """The last stage, on the main thread: each result to every sink and the summary.
 
     seconds: spent in the sinks.
     """
 
-    def __init__(self, sinks: Sequence[Sink], progress: Progress) -> None:
+    def __init__(self, sinks: Sequence[Sink], summary: Summary, progress: Progress) -> None:
         self.seconds = 0.0
-        self._sinks = sinks
+        self._summary = summary
+        self._sinks = [sink for sink in sinks if sink is not summary]
         self._progress = progress
         self._current: SourceInfo | None = None
 
@@ -84,9 +85,15 @@ class _Writing:
             if frame.source is not self._current:
                 self._current = frame.source
                 self._progress.begin(frame.source)
-                for sink in self._sinks:
+                for sink in (*self._sinks, self._summary):
                     sink.begin(frame.source)
-            for sink in self._sinks:
-                sink.write(frame, result)
+            for sink in list(self._sinks):
+                try:
+                    sink.write(frame, result)
+                except ReaderGone:
+                    self._sinks.remove(sink)
+                    if not self._sinks:
+                        raise
+            self._summary.write(frame, result)
             self.seconds += time.perf_counter() - start
             self._progress.advance(result)

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ferlite.errors import SinkError
 from ferlite.sinks.base import ReaderGone
 from ferlite.sinks.partfile import PartFile, sink_error
 
@@ -43,7 +44,7 @@ def _finite(value: Any) -> Any:
 class JsonLines:
     """results.jsonl: every record is in the file before `write` returns.
 
-    An aborted run leaves its whole records in results.jsonl.part. Raises SinkError.
+    An aborted run leaves its whole records in results.jsonl.ferlite.part. Raises SinkError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,12 +71,14 @@ class StdoutJsonl:
     """The same records on standard output, flushed one by one.
 
     Raises ReaderGone from `write` once the reader has closed the pipe, and SinkError where standard
-    output is a file on a full disk.
+    output is closed or a file on a full disk.
     """
 
     written = ""  # no file
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
+        if stream is None and sys.stdout is None:
+            raise SinkError("standard output is closed; leave --stdout out, or give it a reader")
         self._stream = sys.stdout.buffer if stream is None else stream
 
     def begin(self, info: SourceInfo) -> None:

@@ -8,6 +8,7 @@ import fcntl
 import io
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ferlite.types import SourceInfo
 
 # Longest stem in bytes: file systems allow 255 for the name, which leaves 35 for a number such as
-# "-1000000", the extension and ".part".
+# "-1000000", the extension and ".ferlite.part".
 _LONGEST_STEM = 220
 
 # In the metadata of each annotated picture and video: such a file may be replaced by a later run.
@@ -28,7 +29,8 @@ MARK = "annotated by ferlite"
 
 def part_of(path: Path) -> Path:
     """The name that `path` has while it is being written."""
-    return path.with_name(path.name + ".part")
+    # Not "<name>.part": so are called the unfinished downloads of others.
+    return path.with_name(path.name + ".ferlite.part")
 
 
 def sink_error(path: Path | str, error: Exception) -> SinkError:
@@ -48,7 +50,7 @@ def sink_error(path: Path | str, error: Exception) -> SinkError:
 
 
 def _open_part(path: Path) -> io.FileIO:
-    """ "<name>.part", empty, and locked as long as it is open: two runs never write one file."""
+    """The part of `path`, empty, locked while it is open: two runs never write one file."""
     part = part_of(path)
     while True:
         # Not truncated before it is ours.
@@ -74,7 +76,9 @@ def _open_part(path: Path) -> io.FileIO:
 
 
 class PartFile:
-    """A file written as "<name>.part", which no other run can do meanwhile, renamed by `commit`.
+    """A file written as "<name>.ferlite.part", renamed by `commit`.
+
+    No other run can write it meanwhile.
 
     Each `write` reaches the operating system before it returns, whole or not at all: what a full
     disk cut short is taken back, so that a file of records never ends in half of one.
@@ -124,7 +128,7 @@ class PartFile:
         self._close()
 
     def keep(self) -> None:
-        """Close and leave the whole records written so far under the .part name."""
+        """Close and leave the whole records written so far under that name."""
         if self._file is not None:
             self.written = self.part.name
             self._close()
@@ -144,8 +148,17 @@ class PartFile:
 
 
 def check_replaceable(path: Path, begins: bytes) -> None:
-    """Raises SinkError if `path` is a file with content that does not begin as ferlite's do."""
+    """Raises SinkError if `path` is a file with content that does not begin as ferlite's do.
+
+    Or a pipe or device, which would wait for its reader, or be replaced.
+    """
     try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise SinkError(
+                f"cannot write {str(path)!r}: a pipe or device is there; "
+                "move it or choose another folder (-o)"
+            )
         with path.open("rb") as file:
             found = file.read(len(begins))
     except OSError:

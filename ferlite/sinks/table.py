@@ -40,8 +40,8 @@ class CsvTable:
     A source or error text that a spreadsheet would run as a formula (it begins with = + - @ or a
     control character) gets an apostrophe in front, as OWASP advises against CSV injection.
 
-    An aborted run leaves its whole rows in results.csv.part. Raises SinkError; UsageError when a
-    label has the name of another column.
+    An aborted run leaves its whole rows in results.csv.ferlite.part. Raises SinkError; UsageError
+    when a label has the name of another column.
     """
 
     def __init__(self, path: Path, labels: Sequence[str]) -> None:

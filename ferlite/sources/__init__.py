@@ -21,7 +21,7 @@ from ferlite.sources.base import MAX_PIXELS, Source, SourceOptions
 from ferlite.sources.chain import Chain, Item
 from ferlite.sources.image_header import image_format
 from ferlite.sources.images import ImageSource
-from ferlite.sources.stream import open_stream, public_name, split_url
+from ferlite.sources.stream import checked_scheme, open_stream, public_name, split_url
 from ferlite.sources.video import VideoSource
 from ferlite.types import SourceInfo
 
@@ -97,6 +97,7 @@ def _resolve(spec: Any, options: SourceOptions) -> Item | list[Item]:
     if text.startswith("file://"):
         text = unquote(split_url(text).path)
     elif isinstance(spec, str) and "://" in text:
+        checked_scheme(text)
         return Item(SourceInfo(public_name(text), "live"), lambda: open_stream(text, options))
     device = camera.find(text)
     if device is not None and (isinstance(spec, int) or not Path(text).is_file()):
@@ -133,8 +134,12 @@ def _resolve_path(text: str, options: SourceOptions) -> Item | list[Item]:
 
 
 def _is_media(path: Path) -> bool:
-    # Not is_file(): a link that leads nowhere is reported, not passed over.
-    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir()
+    if path.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        return False
+    try:
+        return stat.S_ISREG(path.stat().st_mode)  # a pipe might never answer
+    except OSError:
+        return True  # such as a link that leads nowhere: reported, not passed over
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

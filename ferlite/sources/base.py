@@ -19,6 +19,8 @@ from ferlite.types import Color, Frame, SourceInfo
 # of a few kilobytes can claim billions.
 MAX_PIXELS = 2**27
 
+MOST_FPS = 1e6
+
 # Time stamps are rationals turned into floats; this is far under any frame's duration.
 EPSILON_S = 1e-6
 
@@ -66,6 +68,8 @@ class SourceOptions:
             optional = name in ("duration_s", "fps_limit")
             if not (value is None and optional) and not _finite(value, above=0):
                 raise UsageError(f"{name}={value!r}: give a number above 0")
+            if name.endswith(("_fps", "fps_limit")) and value is not None and value > MOST_FPS:
+                raise UsageError(f"{name}={value!r}: give at most {MOST_FPS:g} frames a second")
         if not (_finite(self.start_s) and self.start_s >= 0):
             raise UsageError(f"start_s={self.start_s!r}: give seconds, 0 or more")
         if self.reconnect_s != math.inf and not (

@@ -99,11 +99,12 @@ class LiveSource(SourceBase):
                 yield self.error_frame(f"{name}: connection lost: {reason}", sampler.skip(), t)
                 if not options.reconnect_s:
                     return
-            if t + retry_s - outage_began > options.reconnect_s:
+            left = outage_began + options.reconnect_s - t
+            if left <= 0:
                 message = f"{name}: not back within {options.reconnect_s:g} s, gave up: {reason}"
                 yield self.error_frame(message, sampler.skip(), t)
                 return
-            self._closed.wait(retry_s)
+            self._closed.wait(min(retry_s, left))
             retry_s = min(2 * retry_s, SLOWEST_RETRY_S)
 
     def _connected(

@@ -13,6 +13,8 @@ from ferlite.sources.video import VideoSource
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "tcp")
 
+_PLAYLISTS = ("hls", "dash")  # whose own length says nothing
+
 _AV_OPTIONS = {
     # RTP over UDP loses packets on busy networks and does not pass most firewalls.
     "rtsp": {"rtsp_transport": "tcp"},
@@ -34,16 +36,19 @@ def open_stream(url: str, options: SourceOptions | None = None) -> Source:
     """
     options = options or SourceOptions()
     name = public_name(url)
-    scheme = split_url(url).scheme.lower()
-    if scheme not in SCHEMES:
-        raise UsageError(f"{name}: cannot open {scheme}://; give one of {', '.join(SCHEMES)}")
+    scheme = checked_scheme(url)
     av_options = _AV_OPTIONS.get(scheme, {})
     if scheme in ("http", "https"):
         with open_container(
             url, name=name, options=av_options, timeout_s=options.timeout_s
         ) as container:
-            # "jpeg_pipe" and the like are single pictures; they have no duration.
-            finite = container.duration is not None or container.format.name.endswith("_pipe")
+            # "jpeg_pipe" and the like are single pictures; they have no duration. Nor have
+            # recordings of browsers and raw streams, but the server states how long they are.
+            finite = (
+                container.duration is not None
+                or container.format.name.endswith("_pipe")
+                or (container.size > 0 and container.format.name not in _PLAYLISTS)
+            )
         if finite:
             return VideoSource(name, options, location=url, av_options=av_options)
         # An unbroken retry inside FFmpeg would hide the outage.
@@ -53,6 +58,15 @@ def open_stream(url: str, options: SourceOptions | None = None) -> Source:
         lambda: open_container(url, name=name, options=av_options, timeout_s=options.timeout_s),
         options,
     )
+
+
+def checked_scheme(url: str) -> str:
+    """The URL's scheme, lower case; UsageError when it is none of `SCHEMES`."""
+    scheme = split_url(url).scheme.lower()
+    if scheme not in SCHEMES:
+        name = public_name(url)
+        raise UsageError(f"{name}: cannot open {scheme}://; give one of {', '.join(SCHEMES)}")
+    return scheme
 
 
 def public_name(url: str) -> str:

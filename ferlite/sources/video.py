@@ -91,9 +91,14 @@ class VideoSource(SourceBase):
 
         name, options = self._info.name, self._options
         stream = video_stream(container, name)
-        # FFmpeg counts the pictures of a GIF; its "jpeg_pipe" and the like read single pictures.
+        # FFmpeg counts the pictures of a GIF; its "jpeg_pipe" and the like read single pictures, as
+        # "image2" does, which it takes by the name in a URL.
         format_name = container.format.name
-        if format_name.endswith("_pipe") or (format_name == "gif" and stream.frames == 1):
+        if (
+            format_name.endswith("_pipe")
+            or format_name == "image2"
+            or (format_name == "gif" and stream.frames == 1)
+        ):
             self._options = options = SourceOptions()
             kind: Literal["image", "video"] = "image"
         else:

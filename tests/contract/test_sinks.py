@@ -93,8 +93,8 @@ def test_abort_leaves_nothing_unfinished_under_a_final_name(name: str, tmp_path:
     sink.abort()
     # The clip and the still were complete before the camera began.
     left = {
-        "jsonl": {"results.jsonl.part"},
-        "csv": {"results.csv.part"},
+        "jsonl": {"results.jsonl.ferlite.part"},
+        "csv": {"results.csv.ferlite.part"},
         "video": {"day 1.mov.mp4"},
         "images": {"ä b.jpg"},
     }
@@ -177,8 +177,8 @@ def test_a_file_of_the_user_is_never_replaced(name: str, tmp_path: Path) -> None
 
 def test_sinks_tell_only_of_what_is_there(name: str, tmp_path: Path) -> None:
     words = {
-        "jsonl": ("results.jsonl", "results.jsonl.part"),
-        "csv": ("results.csv", "results.csv.part"),
+        "jsonl": ("results.jsonl", "results.jsonl.ferlite.part"),
+        "csv": ("results.csv", "results.csv.ferlite.part"),
         "video": ("annotated video", "annotated video"),
         "images": ("annotated pictures", "annotated pictures"),
         "summary": ("summary.json", ""),
@@ -274,13 +274,13 @@ def test_a_file_that_cannot_grow(name: str, tmp_path: Path, limit: int) -> None:
     assert run.stdout.startswith(f"cannot write '{tmp_path}/")
     assert "free some space" in run.stdout
     left = names_in(tmp_path)
-    assert left <= {"results.jsonl.part", "results.csv.part"}
+    assert left <= {"results.jsonl.ferlite.part", "results.csv.ferlite.part"}
     for file in left:
         data = (tmp_path / file).read_bytes()
         assert len(data) <= limit
         assert data == b"" or data.endswith(b"\n")
     if name == "jsonl" and limit == 1200:
-        records = (tmp_path / "results.jsonl.part").read_text().splitlines()
+        records = (tmp_path / "results.jsonl.ferlite.part").read_text().splitlines()
         assert [json.loads(record)["frame"] for record in records] == list(range(len(records)))
         assert len(records) >= 1
 
@@ -289,7 +289,7 @@ def test_a_file_that_cannot_grow(name: str, tmp_path: Path, limit: int) -> None:
 def test_dev_full(name: str, tmp_path: Path) -> None:
     """Linux's always full device in the place of each output."""
     (stem,) = FILES[name] if name != "video" else {"day 1.mov.mp4"}
-    (tmp_path / f"{stem}.part").symlink_to("/dev/full")
+    (tmp_path / f"{stem}.ferlite.part").symlink_to("/dev/full")
     sink: Sink | None = None
     with pytest.raises(SinkError, match=r"No space left on device; free some space") as caught:
         sink = open_one(name, tmp_path)
@@ -326,10 +326,10 @@ def test_a_full_file_system(name: str, tmp_path: Path) -> None:
         for sink in sinks:
             sink.abort()
         left = names_in(folder) - {"ballast", "more"}
-        assert left <= {"results.jsonl.part", "results.csv.part"} | FILES["images"] | {
-            f"ä b-{i}.jpg" for i in range(9)
-        }
-        for file in left - {"results.jsonl.part", "results.csv.part"}:
+        assert left <= {"results.jsonl.ferlite.part", "results.csv.ferlite.part"} | FILES[
+            "images"
+        ] | {f"ä b-{i}.jpg" for i in range(9)}
+        for file in left - {"results.jsonl.ferlite.part", "results.csv.ferlite.part"}:
             assert (folder / file).read_bytes().endswith(b"\xff\xd9")  # a whole JPEG
     finally:
         subprocess.run(["umount", str(folder)], check=True)
@@ -356,7 +356,10 @@ def test_a_folder_in_the_place_of_a_file(name: str, tmp_path: Path) -> None:
         run_all(sink)
         sink.finish()
     sink.abort()
-    assert names_in(tmp_path) - {"results.jsonl.part", "results.csv.part"} == FILES[name]
+    assert (
+        names_in(tmp_path) - {"results.jsonl.ferlite.part", "results.csv.ferlite.part"}
+        == FILES[name]
+    )
 
 
 def test_folders_are_made(tmp_path: Path) -> None:
@@ -366,7 +369,7 @@ def test_folders_are_made(tmp_path: Path) -> None:
 
 
 def test_one_sink_that_fails_to_open_takes_the_others_with_it(tmp_path: Path) -> None:
-    (tmp_path / "results.csv.part").mkdir()
+    (tmp_path / "results.csv.ferlite.part").mkdir()
     with pytest.raises(SinkError, match=r"results\.csv"):
         open_sinks(tmp_path, ["jsonl", "csv"], labels=LABELS)
     assert "results.jsonl" not in names_in(tmp_path)

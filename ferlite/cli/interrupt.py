@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+# Two SIGTERMs within this time, seconds, are one.
 ONCE_S = 1.0
 
 

@@ -74,8 +74,8 @@ class _Writing:
 
     def __init__(self, sinks: Sequence[Sink], summary: Summary, progress: Progress) -> None:
         self.seconds = 0.0
-        self._summary = summary
-        self._sinks = [sink for sink in sinks if sink is not summary]
+        self._sinks = list(sinks)
+        self._unwritten = [] if summary in sinks else [summary]
         self._progress = progress
         self._current: SourceInfo | None = None
 
@@ -85,7 +85,7 @@ class _Writing:
             if frame.source is not self._current:
                 self._current = frame.source
                 self._progress.begin(frame.source)
-                for sink in (*self._sinks, self._summary):
+                for sink in (*self._sinks, *self._unwritten):
                     sink.begin(frame.source)
             for sink in list(self._sinks):
                 try:
@@ -94,6 +94,7 @@ class _Writing:
                     self._sinks.remove(sink)
                     if not self._sinks:
                         raise
-            self._summary.write(frame, result)
+            for sink in self._unwritten:
+                sink.write(frame, result)
             self.seconds += time.perf_counter() - start
             self._progress.advance(result)

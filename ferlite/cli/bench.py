@@ -74,8 +74,10 @@ def bench(
     from ferlite.faces import DEFAULT_DETECTOR
     from ferlite.sinks.partfile import PartFile
 
-    # Found out now that it cannot be written. Links are followed, to leave them as they are.
-    file = PartFile(json_file.resolve(), _BEGINS) if json_file else None
+    if json_file and json_file.is_symlink():
+        json_file = json_file.resolve()  # what it leads to is written, and the link stays
+    # Found out now that it cannot be written.
+    file = PartFile(json_file, _BEGINS) if json_file else None
     try:
         with _progress() as told:
             run = Bench(

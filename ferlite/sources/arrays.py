@@ -62,8 +62,10 @@ def _timed(item: Any, position: int, fps: float) -> tuple[float, Any]:
         return position / fps, item
     t = item[0]
     if not isinstance(t, int | float | np.number) or not math.isfinite(t):
-        shown = f"is {t!r}" if isinstance(t, int | float) else f"is of type {type(t).__name__}"
-        raise UsageError(f"item {position}: time of a (t, picture) pair {shown}, no finite number")
+        shown = " ".join(repr(t).split())[:40]
+        raise UsageError(
+            f"item {position}: time {shown} of a (t, picture) pair is no finite number"
+        )
     return float(t), item[1]
 
 

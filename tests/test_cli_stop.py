@@ -134,6 +134,18 @@ def test_a_service_manager_that_asks_twice(clip: Path, tiny: Path, tmp_path: Pat
     assert not list((tmp_path / "out").glob("*.part"))
 
 
+def in_a_shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": str(PACKAGE_ROOT), "XDG_CACHE_HOME": str(cwd / ".cache")}
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 @pytest.mark.parametrize("where", ["2>&-", "2>/dev/full", "2> >(exec true)"])
 def test_a_run_goes_on_where_nobody_reads_its_messages(
     clip: Path, tiny: Path, tmp_path: Path, where: str
@@ -141,15 +153,7 @@ def test_a_run_goes_on_where_nobody_reads_its_messages(
     (tmp_path / "empty.jpg").touch()
     sources = f"empty.jpg {shlex.quote(str(clip))} empty.jpg"
     command = f"sleep 0.2; {sys.executable} -m ferlite detect {sources} --model {tiny} -o out"
-    done = subprocess.run(
-        ["bash", "-c", f"( {command} ) {where}"],
-        cwd=tmp_path,
-        env=os.environ
-        | {"PYTHONPATH": str(PACKAGE_ROOT), "XDG_CACHE_HOME": str(tmp_path / ".cache")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = in_a_shell(f"( {command} ) {where}", tmp_path)
     assert len(records_of(tmp_path / "out")) == 102
     assert not list((tmp_path / "out").glob("*.part"))
     assert "Traceback" not in done.stderr
@@ -169,15 +173,7 @@ def test_a_standard_output_that_takes_nothing(
     clip: Path, tiny: Path, tmp_path: Path, command: str, status: int, words: str
 ) -> None:
     line = f"{sys.executable} -m ferlite {command.format(clip=shlex.quote(str(clip)), tiny=tiny)}"
-    done = subprocess.run(
-        ["bash", "-c", line],
-        cwd=tmp_path,
-        env=os.environ
-        | {"PYTHONPATH": str(PACKAGE_ROOT), "XDG_CACHE_HOME": str(tmp_path / ".cache")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = in_a_shell(line, tmp_path)
     assert done.stderr.startswith(words)
     assert done.stderr.count("\n") == 1
     assert done.returncode == status

@@ -20,7 +20,7 @@ The environments of others that we used (Python 3.11, each `python -m venv X`):
                    matplotlib 'moviepy<2' requests tqdm && pip install --no-deps fer
                and an empty module facenet_pytorch.py beside it
     fer-mtcnn  the same with torch (CPU build), pip install --no-deps facenet-pytorch torchvision;
-               torchvision had no CPU build here: a package of that name with its `to_tensor` and
+               in place of torchvision a package of that name with its `to_tensor` and
                `batched_nms`, the two functions that facenet-pytorch uses, in NumPy
     deepface   pip install deepface tf-keras flask 'opencv-python<5'      (downloads its weights)
     hsemotion-onnx  pip install hsemotion-onnx 'opencv-python<5'          (downloads its weights)

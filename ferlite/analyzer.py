@@ -148,7 +148,8 @@ class Analyzer:
         """The emotions of pictures that each hold one face, of any size, in one run.
 
         A picture that is not square is extended to a square by repeating its edges. crops: as the
-        frames of `analyze_batch`.
+        frames of `analyze_batch`, cut at the face, forehead to chin, without a margin: hair and
+        shoulders around it spoil the answer.
         """
         parts = []
         for number, crop in enumerate(_several(crops)):
@@ -177,7 +178,8 @@ class Analyzer:
         every: analyse each N-th frame. start_s, duration_s: the part to read, in seconds.
         fps_limit: analyse at most so many frames a second. tracks: follow faces over time.
         reconnect_s: how long to try to get a lost camera or live stream back, seconds; `math.inf`
-            to try for ever.
+            to try for ever. Each outage gives one result with `error`; when the time is over, the
+            results end.
         These options, `tracks` apart, are the source's: one that is opened already has its own.
         """
         options = SourceOptions(

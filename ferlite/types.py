@@ -139,6 +139,9 @@ class Emotion:
 class Face:
     """One face of one frame.
 
+    box: x, y, width, height in pixels of the frame. landmarks: x, y there of the eyes, the nose and
+        the corners of the mouth, left before right as seen in the picture; None from a detector
+        without.
     emotions: label -> probability, smoothed over the track's time constant where there is a
         track; `raw_emotions` is this frame's alone. Both sum to 1.
     emotion, confidence: the largest of `emotions`.
@@ -176,7 +179,13 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """Everything read from one frame; a frame without a face has an empty `faces`."""
+    """Everything read from one frame; a frame without a face has an empty `faces`.
+
+    source: name of the input. frame: number of the frame in it, from 0.
+    t: seconds; of a file its own time stamp, of a camera or stream since its first frame.
+    width, height: pixels of the frame as shown.
+    error: why the frame could not be read, or how a camera was lost, one line; None otherwise.
+    """
 
     source: str
     frame: int

@@ -127,10 +127,7 @@ def _report(error: BaseException) -> int:
         where = f"{error.filename}: " if error.filename else ""
         say(f"error: {where}{error.strerror}")
         return 1
-    say(
-        f"error: unexpected {type(error).__name__}: {words}"
-        " (`ferlite --debug ...` shows where; please report it)"
-    )
+    say(f"error: unexpected {type(error).__name__}: {words} (`ferlite --debug ...` shows where)")
     return 1
 
 

@@ -58,8 +58,9 @@ Ctrl-C and SIGTERM end the run early; what was read until then is complete.
     "--output",
     type=Name(path_type=Path),
     metavar="DIR",
-    help="Folder for the results, made if need be. What an earlier run wrote there is replaced, no"
-    f" other file is: an annotated video gets another name then.  [default: {DEFAULT_FOLDER}]",
+    help="Folder for the results, made if need be. What an earlier run wrote there is replaced,"
+    " finished or not; no other file is: an annotated video gets another name then."
+    f"  [default: {DEFAULT_FOLDER}]",
 )
 @click.option(
     "--save",
@@ -199,9 +200,9 @@ def detect(
     """Finds every face in SOURCE and reads its emotions.
 
     A SOURCE is a picture or video file, a folder or quoted pattern of these, a camera (0, 1, or
-    /dev/video0), or an rtsp:// or http:// address. Results are a JSON record for each frame
-    (results.jsonl), a row for each face (results.csv), annotated video or pictures, and
-    summary.json.
+    /dev/video0), or the address of a stream (rtsp://, http://, rtmp://, udp://, tcp://). Results
+    are a JSON record for each frame (results.jsonl), a row for each face (results.csv), annotated
+    video or pictures, and summary.json.
     """
     from ferlite.analyzer import Analyzer
     from ferlite.cli.progress import Progress

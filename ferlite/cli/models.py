@@ -34,9 +34,9 @@ Examples:
 def models() -> None:
     """Installed models: those that came with ferlite, and your own.
 
-    Yours are folders with a bundle.json under ~/.local/share/ferlite/models (or
-    $FERLITE_HOME/models). Wherever a NAME is asked for, the path of such a folder or of an .onnx
-    file that ferlite exported does as well.
+    Yours are folders with a bundle.json under ~/.local/share/ferlite/models
+    ($XDG_DATA_HOME/ferlite/models or $FERLITE_HOME/models where these are set). Wherever a NAME is
+    asked for, the path of such a folder or of an .onnx file that ferlite exported does as well.
     """
 
 
@@ -168,10 +168,10 @@ Then: ferlite detect clip.mp4 --detector yunet, or --model mine
 def add(source: str, sha256: str | None, name: str | None, force: bool, timeout: float) -> None:
     """Install a model of your own: it is checked, copied and found by its name from then on.
 
-    It goes to ~/.local/share/ferlite/models (or $FERLITE_HOME/models), needs no network later, and
-    must be a file or folder that ferlite exported, or the face detector YuNet 2023mar of the OpenCV
-    model zoo, which is known by its checksum. Any other file from a URL needs --sha256. What is
-    wrong, or was interrupted, leaves nothing behind.
+    It goes to your own models (see `ferlite models --help`), needs no network later, and must be a
+    file or folder that ferlite exported, or the face detector YuNet 2023mar of the OpenCV model
+    zoo, which is known by its checksum. Any other file from a URL needs --sha256. What is wrong, or
+    was interrupted, leaves nothing behind.
     """
     from ferlite.cli.interrupt import raised
     from ferlite.registry import add as install

@@ -370,6 +370,7 @@ class _Classify:
             height=height,
             faces=faces,
             error=frame.error,
+            received=frame.received,
         )
 
     def _follow(self, frame: Frame) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Frame:
     picture: uint8 [height, width, 3] BGR, or as it was decoded; shape (0, 0, 3) when `error` is
         set.
     error: why this picture could not be read, one line, or None.
+    received: when a camera or stream gave it, by this machine's clock, UTC; None of other sources.
     """
 
     source: SourceInfo
@@ -89,6 +91,7 @@ class Frame:
     t: float
     picture: NDArray[np.uint8] | DecodedPicture
     error: str | None = None
+    received: datetime | None = None
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -185,6 +188,7 @@ class FrameResult:
     t: seconds; of a file its own time stamp, of a camera or stream since its first frame.
     width, height: pixels of the frame as shown.
     error: why the frame could not be read, or how a camera was lost, one line; None otherwise.
+    received: when a camera or stream gave it, by this machine's clock, UTC; None of other sources.
     """
 
     source: str
@@ -194,9 +198,10 @@ class FrameResult:
     height: int
     faces: tuple[Face, ...] = ()
     error: str | None = None
+    received: datetime | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON Lines record of this frame; `error` is present only when there is one."""
+        """The JSON Lines record of this frame; `error` and `received` only where there is one."""
         record: dict[str, Any] = {
             "source": self.source,
             "frame": self.frame,
@@ -205,6 +210,8 @@ class FrameResult:
             "height": self.height,
             "faces": [face.to_dict() for face in self.faces],
         }
+        if self.received is not None:
+            record["received"] = self.received.isoformat(timespec="milliseconds")
         if self.error is not None:
             record["error"] = self.error
         return record

@@ -5,6 +5,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -320,14 +321,16 @@ def test_an_outage_ends_no_identity(analyzer: Analyzer, portraits: Portraits) ->
 def test_behind_an_outage_sits_another(analyzer: Analyzer, portraits: Portraits) -> None:
     image, empty = portraits["astronaut"], np.empty((0, 0, 3), np.uint8)
     camera = SourceInfo("camera:0", "live")
-    frames = [Frame(camera, 0, 0.0, image), Frame(camera, 1, 1.0, empty, "connection lost")]
-    frames += [Frame(camera, 2, 1.9, image)]
+    now = datetime.now(UTC)
+    frames = [Frame(camera, 0, 0.0, image, received=now)]
+    frames += [Frame(camera, 1, 1.0, empty, "connection lost", now), Frame(camera, 2, 1.9, image)]
     for outage, tracks in ((True, [1, 2]), (False, [1, 1])):
         # Not as a stream: that might drop one.
         classify = _Classify(analyzer, TrackOptions())
         seen = [frame for frame in frames if outage or frame.error is None]
         results = [classify(analyzer._detect(frame))[1] for frame in seen]
         assert [face.track for result in results for face in result.faces] == tracks
+        assert [r.received for r in results] == [frame.received for frame in seen]
 
 
 def test_a_detector_that_changes_another_is_asked_itself(folder: Path, scene: Image) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from ferlite.types import Frame, FrameResult, SourceInfo
 
 INFO = SourceInfo("clip.mp4", "video", 128, 96)
 COLUMNS = [
-    *("source", "frame", "t", "width", "height", "error"),
+    *("source", "frame", "t", "received", "width", "height", "error"),
     *("track", "box_x", "box_y", "box_width", "box_height"),
     *("score", "emotion", "confidence", "uncertain"),
     *LABELS,
@@ -51,7 +53,7 @@ def test_a_row_a_face_and_one_without(tmp_path: Path) -> None:
         ("1", ""),
         ("2", ""),
     ]
-    assert all(rows[2][column] == "" for column in COLUMNS[5:])
+    assert all(rows[2][column] == "" for column in COLUMNS[6:])
     assert rows[3]["error"] == "cannot decode frame 2"
     assert (rows[3]["width"], rows[3]["t"]) == ("0", "0.12")
 
@@ -62,7 +64,7 @@ def test_the_numbers_are_those_of_the_record(tmp_path: Path) -> None:
     record = item[1].to_dict()
     face = record["faces"][0]
     assert float(row["t"]) == record["t"]
-    assert [float(row[column]) for column in COLUMNS[7:11]] == face["box"]
+    assert [float(row[column]) for column in COLUMNS[8:12]] == face["box"]
     assert float(row["confidence"]) == face["confidence"]
     assert row["uncertain"] == "false"
     assert {label: float(row[label]) for label in LABELS} == face["emotions"]
@@ -70,6 +72,15 @@ def test_the_numbers_are_those_of_the_record(tmp_path: Path) -> None:
     assert [float(row[column]) for column in COLUMNS[-10:]] == [
         value for point in face["landmarks"] for value in point
     ]
+
+
+def test_the_time_of_day_is_that_of_the_record(tmp_path: Path) -> None:
+    frame, result = make_frame(INFO, 0, 0.04, [make_face()])
+    live = replace(result, received=datetime(2026, 2, 3, 4, 5, 6, 7890, UTC))
+    rows = written(tmp_path, (frame, live), (frame, result))
+    assert [row["received"] for row in rows] == ["2026-02-03T04:05:06.007+00:00", ""]
+    assert live.to_dict()["received"] == rows[0]["received"]
+    assert "received" not in result.to_dict()
 
 
 def test_what_is_not_a_number_is_empty(tmp_path: Path) -> None:

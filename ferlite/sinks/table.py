@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # In the order of Face.landmarks; left and right as seen in the picture.
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
-_FRAME = ("source", "frame", "t", "width", "height", "error")
+_FRAME = ("source", "frame", "t", "received", "width", "height", "error")
 _FACE = (
     *("track", "box_x", "box_y", "box_width", "box_height"),
     *("score", "emotion", "confidence", "uncertain"),
@@ -29,7 +29,7 @@ _FACE = (
 class CsvTable:
     """results.csv as RFC 4180 has it, in UTF-8, written row by row.
 
-    Columns: source, frame, t (seconds), width, height (of the frame), error; track, box_x, box_y
+    Columns: source, frame, t (seconds), received, width, height, error; track, box_x, box_y
     (its upper left corner, pixels), box_width, box_height (pixels), score, emotion, confidence,
     uncertain (true or false); one column a label with
     its probability, smoothed over the track; the same as raw_<label> for this frame alone; and x
@@ -59,7 +59,7 @@ class CsvTable:
                     f"the model's label {column!r} is also the name of another CSV column; "
                     "rename the label in the model's bundle.json"
                 )
-        self._file = PartFile(path, begins=",".join(_FRAME).encode())
+        self._file = PartFile(path, begins=b"source,frame,t,")
         try:
             self._write([header])
         except SinkError:
@@ -78,6 +78,7 @@ class CsvTable:
             _text(result.source),
             result.frame,
             _number(round(result.t, 6)),
+            result.received.isoformat(timespec="milliseconds") if result.received else "",
             result.width,
             result.height,
             _text(result.error or ""),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ferlite.errors import SourceError
@@ -27,8 +29,8 @@ class LiveSource(SourceBase):
 
     `Frame.t` is 0 at the first frame and follows the sender's time stamps; over an outage, and
     where the sender's clock leaps, it is carried on by this machine's clock, so that it never goes
-    back. Every frame that arrives is
-    delivered: whoever cannot keep up must drop some, which the pipeline does.
+    back. `Frame.received` is the time of day. Every frame that arrives is delivered: whoever cannot
+    keep up must drop some, which the pipeline does.
 
     An outage (an error, an end, or nothing for timeout_s) gives one frame with `error` when it
     begins. The connection is then tried again after 0.5 s, 1 s, 2 s ... at most 10 s, and `index`
@@ -107,6 +109,9 @@ class LiveSource(SourceBase):
             self._closed.wait(min(retry_s, left))
             retry_s = min(2 * retry_s, SLOWEST_RETRY_S)
 
+    def error_frame(self, message: str, index: int = 0, t: float = 0.0) -> Frame:
+        return replace(super().error_frame(message, index, t), received=datetime.now(UTC))
+
     def _connected(
         self, container: InputContainer, clock: _Clock, sampler: Sampler
     ) -> Iterator[Frame | None]:
@@ -131,7 +136,8 @@ class LiveSource(SourceBase):
                 if sampler.ended(t):
                     return
                 if sampler.wants(t):
-                    yield Frame(self._info, sampler.index, t, convert(picture))
+                    image = convert(picture)
+                    yield Frame(self._info, sampler.index, t, image, received=datetime.now(UTC))
                 else:
                     yield None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,18 @@ def test_pictures_are_bgr_bytes(case: Case) -> None:
             assert frame.image.shape == (48, 64, 3)
             assert frame.image.flags.c_contiguous
             assert (frame.source.width, frame.source.height) == (64, 48)
+
+
+def test_the_time_of_day_is_that_of_frames_as_they_happen(case: Case) -> None:
+    before = datetime.now(UTC)
+    with case.open(SourceOptions(reconnect_s=0)) as source:
+        frames = list(source)
+    live = [frame.received for frame in frames if frame.source.kind == "live"]
+    times = [time for time in live if time is not None]  # those of errors too
+    assert len(times) == len(live)
+    order = [before, *times, datetime.now(UTC)]
+    assert order == sorted(order)
+    assert all(frame.received is None for frame in frames if frame.source.kind != "live")
 
 
 def test_expected_count_is_the_count(case: Case) -> None:

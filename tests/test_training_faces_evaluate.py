@@ -125,6 +125,9 @@ BY_HAND = {
 def test_figures_by_hand(data: Path, network: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "noise.png"), picture((0, 0, 255), (6, 4, 255)))
     out = tmp_path / "report"
+    (out / "sheets").mkdir(parents=True)
+    for name in ("mine.png", "tiny.onnx-128-false.png"):
+        (out / "sheets" / name).touch()
     command = ["evaluate", "--task", "face", "--data", data, network, "--out", out, "--sheets"]
     result = ferlite(
         *command, "--size", "native", "--size", 128, "--face-free", tmp_path / "noise.png"
@@ -153,7 +156,16 @@ def test_figures_by_hand(data: Path, network: Path, tmp_path: Path) -> None:
     false = cv2.imread(str(out / "sheets" / "tiny.onnx-native-false.png"))
     assert false is not None and false.shape == (240, 1440, 3)
     assert ((false[..., 2] > 200) & (false[..., 0] < 100)).sum() > 100
-    assert "tiny.onnx-128-false.png" not in sheets
+    assert "tiny.onnx-128-false.png" not in sheets and "mine.png" in sheets
+
+
+def test_a_picture_of_another_size_is_no_lower_figure(network: Path, tmp_path: Path) -> None:
+    root = write_set(tmp_path / "faces", [("val", picture((1, 1, 255)), [face(1, 1)], [])])
+    half = cv2.resize(picture((1, 1, 255)), (WIDTH // 2, HEIGHT // 2))
+    assert cv2.imwrite(str(root / "images" / "0.png"), half)
+    result = ferlite("evaluate", "--task", "face", "--data", root, network)
+    assert result.exit_code == 1
+    assert "0.png is 128x96, faces.json says 256x192; its boxes are wrong" in result.output
 
 
 def test_a_threshold_for_all(data: Path, network: Path, tmp_path: Path) -> None:

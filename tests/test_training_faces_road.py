@@ -298,6 +298,8 @@ def test_threshold_keeps_both_promises() -> None:
     assert of(*two, 100) == 0.41
     assert of(*two, 200) == 0.01
     assert of([0.995], [False], [False], 0) == 0.99
+    # A false one of the highest score stands before twenty right ones.
+    assert of([0.995, *ten, *ten], [False] + [True] * 20, [False] * 21, 0) == 0.01
 
 
 def test_photographs_are_seen_at_both_zooms(photographs: Path) -> None:
@@ -393,6 +395,10 @@ def test_a_copy_of_fixed_size(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
     shape = onnx.load(str(tmp_path / "64.onnx")).graph.output[1].type.tensor_type.shape.dim
     assert [dim.dim_value for dim in shape] == [1, 15, 4, 4]
+    before = source.read_bytes()
+    with pytest.raises(UsageError, match="is the network itself"):
+        fix_size(source, tmp_path / "." / "any.onnx", 64)
+    assert source.read_bytes() == before
     with pytest.raises(UsageError, match="--size 50"):
         fix_size(source, tmp_path / "50.onnx", 50)
     with pytest.raises(UsageError, match=r"one \.onnx file"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,21 @@ def test_resume_refuses_other_settings_and_an_empty_folder(
         with pytest.raises(UsageError, match="holds a run; add --resume, or name another folder"):
             train(*data, options, tmp_path, init=init)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    # Nor what somebody else has written; but a run that was killed in its first epoch is.
+    for name, content in (("train.json", "{}"), ("history.csv", "epoch,mine\n")):
+        other = tmp_path / f"other-{name}"
+        other.mkdir()
+        (other / name).write_text(content)
+        with pytest.raises(UsageError, match=f"{name} is not of a run; name another folder"):
+            train(*data, options, other)
+        assert (other / name).read_text() == content
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    shutil.copy(tmp_path / "train.json", killed)
+    train(*data, options, killed)
+    (killed / "checkpoint.npz").unlink()
+    with pytest.raises(UsageError, match="holds a run; name another folder"):
+        train(*data, options, killed)
     (tmp_path / "history.csv").write_text("epoch,loss\n1,much\n")
     with pytest.raises(DataError, match=r"history\.csv is damaged"):
         train(*data, options, tmp_path, resume=True)
@@ -323,10 +339,15 @@ def test_names_agree() -> None:
         {"teacher_weight": 1.5},
         {"balance": -0.5},
         {"patience_epochs": -1},
+        {"weight_decay": float("nan")},
+        {"learning_rate": float("inf")},
+        {"augmentation": Augmentation(gamma=float("nan"))},
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=str(next(iter(change.values())))[:1]):
+    ((name, value),) = change.items()
+    said = "gamma nan" if name == "augmentation" else f"{name.replace('_', '.')} {value}"
+    with pytest.raises(UsageError, match=rf"^{said} must "):
         TrainOptions(**change)
 
 

@@ -6,7 +6,9 @@ import csv
 import dataclasses
 import json
 import shutil
+import signal
 import tarfile
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -381,6 +383,100 @@ def test_export_refuses_a_network_that_differs(trained: tuple[Path, Path], expor
     assert parity(one, one, data) == 0
     with pytest.raises(ModelError, match="differ by"):
         parity(one, replace(one, offset=one.offset + 0.05), data)
+
+
+def test_weights_are_rounded_no_further_than_parity_allows(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ferlite.training import export as module
+    from ferlite.training.classifier import load_keras, open_classifier
+    from ferlite.training.data import load
+
+    data, keras = load(trained[0], "valid"), trained[1] / "best.keras"
+    path, network = tmp_path / "model.onnx", open_classifier(keras)
+    module.convert(load_keras(keras), path)
+    whole, files = path.read_bytes(), {}
+    for bits in ((2,), (2, 19), (19,)):
+        path.write_bytes(whole)
+        monkeypatch.setattr(module, "MANTISSA_BITS", bits)
+        assert module.compact(path, network, data) < module.PARITY
+        files[bits] = path.read_bytes()
+    assert files[2,] == whole
+    assert files[2, 19] == files[19,] != whole
+
+
+@pytest.mark.skipif(find_spec("neural_compressor") is None, reason="needs Neural Compressor")
+@pytest.mark.parametrize("stop", ["score", "signal", "ranges"])
+def test_nothing_that_ends_the_search_is_dropped(exported: Path, tmp_path: Path, stop: str) -> None:
+    from ferlite.training.int8 import QuantizeOptions, Search, write_int8
+
+    calls = []
+
+    class Batches(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            if stop == "ranges":
+                signal.raise_signal(signal.SIGINT)
+            return super().__iter__()
+
+    def score(model: object) -> float:
+        calls.append(model)
+        if stop == "score":
+            raise DataError("no picture")
+        if stop == "signal":
+            signal.raise_signal(signal.SIGINT)
+        return 1.0
+
+    batches = Batches([np.zeros((2, 48, 48, 1), np.float32)])
+    search = Search(exported / "model.onnx", batches, score, 1.0, 0.1, [[], []])
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(DataError if stop == "score" else KeyboardInterrupt):
+        write_int8(search, tmp_path / "model.int8.onnx", QuantizeOptions(trials=3))
+    assert len(calls) <= 1 and signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_is_no_model_folder_is_left_alone(
+    trained: tuple[Path, Path], exported: Path, tmp_path: Path
+) -> None:
+    from ferlite.training.bundle import revised
+
+    (tmp_path / "README.md").write_text("mine")
+    command = ["export", trained[1] / "best.keras", "--data", trained[0], "--out"]
+    result = ferlite(*command, tmp_path)
+    assert result.exit_code == 2 and "README.md is there, and " in result.output
+    assert ferlite(*command, "").exit_code == 2
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    # A model folder may be a link to another disk: what is written stays within it.
+    shutil.copytree(exported, tmp_path / "disk" / "model")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "model")
+    with revised(tmp_path / "link") as (work, _):
+        assert work.resolve().parent == tmp_path / "disk" / "model"
+    find(tmp_path / "link").verify()
+    names = {path.name for path in (tmp_path / "link").iterdir()}
+    assert names == {path.name for path in exported.iterdir()}
+
+
+def test_licence_and_data_of_the_first_weights_stay(
+    trained: tuple[Path, Path], exported: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    shutil.copytree(exported, first)
+    facts = json.loads((first / "bundle.json").read_text())
+    stated = {"license": "CC-BY-4.0", "version": "2.0.0", "data": ["pictures of a zoo"]}
+    (first / "bundle.json").write_text(json.dumps(facts | stated))
+    data, command = trained[0], ["--data", trained[0], "--out"]
+    assert ferlite("export", first / "weights.keras", *command, tmp_path / "same").exit_code == 0
+    again = json.loads((tmp_path / "same" / "bundle.json").read_text())
+    assert (again["name"], again["version"], again["license"]) == ("tiny", "2.0.0", "CC-BY-4.0")
+    assert again["data"] == ["pictures of a zoo", *facts["data"]]
+
+    run = tmp_path / "run"
+    start = ["--init", first / "weights.keras", "--epochs", 1, "--batch", 64]
+    assert ferlite("train", "--data", data, "--out", run, *start).exit_code == 0
+    assert ferlite("export", run / "last.keras", *command, tmp_path / "tuned").exit_code == 0
+    tuned = json.loads((tmp_path / "tuned" / "bundle.json").read_text())
+    assert (tuned["name"], tuned["version"]) == ("ferlite-s", "1.0.0")
+    assert (tuned["license"], tuned["data"]) == (again["license"], again["data"])
 
 
 def test_wrong_files_are_one_clear_line(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ferlite.cli.params import Name
 from ferlite.cli.train import PROTOCOLS, load_split, protocol_of
 from ferlite.errors import UsageError
 
@@ -27,10 +28,15 @@ Examples:
 )
 @click.argument("weights", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Data set folder.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Model folder.")
-@click.option("--name", default="", help="Of the model; default: of its network.")
-@click.option("--model-version", default="1.0.0", show_default=True)
-@click.option("--license", "license_", default="Apache-2.0", show_default=True, help="Of weights.")
+@click.option("--out", type=Name(path_type=Path), required=True, help="Model folder.")
+@click.option("--name", default="", help="Of the model; default: of its bundle or network.")
+@click.option("--model-version", default="", help="Default: its bundle's, or 1.0.0.")
+@click.option(
+    "--license",
+    "license_",
+    default="",
+    help="Of the weights; default: that of those they began with, or Apache-2.0.",
+)
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Emotion: default, that of the run.")
 @click.option(
     "--crop",
@@ -118,6 +124,7 @@ def _emotion(
 ) -> None:
     from ferlite.training.classifier import open_classifier
     from ferlite.training.export import export as run
+    from ferlite.training.metrics import TEMPERATURES
 
     geometry = None
     if crop is not None:
@@ -146,6 +153,13 @@ def _emotion(
         f"ONNX and Keras differ by at most {metrics['parity']['max']:.1e} over "
         f"{metrics['parity']['images']} pictures"
     )
+    coldest, hottest = TEMPERATURES
+    if not 1.01 * coldest < facts["temperature"] < 0.99 * hottest:
+        click.echo(
+            "notice: that temperature is the end of its range; a network this far from calibrated "
+            "needs more training",
+            err=True,
+        )
     click.echo(f"written to {out}")
 
 
@@ -166,7 +180,7 @@ def _faces(
     from ferlite.training.faces.export import FaceExportOptions, export_faces
 
     options = FaceExportOptions(
-        name=name or "ferlite-face",
+        name=name,
         version=model_version,
         license=license_,
         detect_size=detect_size,

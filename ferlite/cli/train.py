@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from click.core import ParameterSource
 
+from ferlite.cli.params import Name
+from ferlite.cli.stderr import silence
 from ferlite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,8 +41,14 @@ class _Progress:
     """A live line with loss, accuracy or AP, and time left; one plain line an epoch when piped."""
 
     def __init__(self) -> None:
-        from rich.console import Console
+        from rich.console import Console as RichConsole
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        class Console(RichConsole):
+            def on_broken_pipe(self) -> None:
+                """Training goes on where nobody reads of it any more (`| head`)."""
+                self.quiet = True
+                silence(sys.stdout)
 
         self._console = Console()
         self._bar: Any = None
@@ -147,7 +156,7 @@ Examples:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Name(path_type=Path, file_okay=False),
     required=True,
     help="Folder of the run; one that holds a run goes with --resume.",
 )
@@ -253,8 +262,11 @@ def _train_faces(
     from ferlite.training.faces.data import joined
     from ferlite.training.faces.job import train_faces
     from ferlite.training.faces.photographs import SURE
+    from ferlite.training.fit import check_free
     from ferlite.training.recipes import FaceOptions
 
+    if not resume:
+        check_free(out)
     options = FaceOptions(
         extra_data=", ".join(folder.resolve().name for folder in extra_data),
         **{k: v for k, v in recipe.items() if v is not None},
@@ -293,9 +305,12 @@ def _train_emotion(
     from ferlite.training.classifier import open_classifier
     from ferlite.training.distill import Teaching
     from ferlite.training.emotion import train as fit
+    from ferlite.training.fit import check_free
     from ferlite.training.recipes import RECIPES
     from ferlite.training.records import fingerprint
 
+    if not resume:
+        check_free(out)
     options = replace(RECIPES[arch], **{k: v for k, v in recipe.items() if v is not None})
     size = _EMOTION_SIZE if size is None else size
     train_data = load_split(data, "train", protocol, size)

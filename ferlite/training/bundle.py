@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ferlite.bundles import DESCRIPTION, METADATA_KEY, find
-from ferlite.errors import ModelError
+from ferlite.errors import ModelError, UsageError
 from ferlite.staging import working_folder
 from ferlite.training.card import model_card
-from ferlite.training.records import read_facts
+from ferlite.training.records import described, read_facts, read_run
 
 FP32, INT8, WEIGHTS = "model.onnx", "model.int8.onnx", "weights.keras"
+_CARD = "README.md"
+VERSION, LICENSE = "1.0.0", "Apache-2.0"  # of weights that nothing else is known of
 
 
 @contextmanager
@@ -24,9 +26,17 @@ def finished(out: Path) -> Iterator[Path]:
     """An empty folder to fill, whose files replace those of `out` at the end; none when it fails.
 
     An INT8 file and weights that `out` has and the new folder has not go, for they are of another
-    network. Raises ModelError for what the runtime would refuse.
+    network. Raises UsageError where files of these names are no model folder's, and ModelError for
+    what the runtime would refuse.
     """
-    with working_folder(out.parent) as work:
+    if not (out / DESCRIPTION).is_file():
+        for name in (FP32, INT8, WEIGHTS, _CARD):
+            if (out / name).exists():
+                raise UsageError(
+                    f"{out / name} is there, and {out} is no model folder; name another"
+                )
+    # Inside, as `out` may be on another disk than the folder it is in.
+    with working_folder(out if out.is_dir() else out.parent) as work:
         yield work
         try:
             find(work.resolve()).verify()
@@ -34,22 +44,43 @@ def finished(out: Path) -> Iterator[Path]:
             reason = str(error).replace(str(work.resolve()), str(out))
             raise ModelError(f"{reason}; nothing was written") from error
         out.mkdir(exist_ok=True)
-        for name in (INT8, WEIGHTS):
+        written = [path.replace(out / path.name).name for path in work.iterdir()]
+        for name in {INT8, WEIGHTS}.difference(written):
             (out / name).unlink(missing_ok=True)
-        for path in work.iterdir():
-            path.replace(out / path.name)
 
 
 @contextmanager
 def revised(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """A copy of a model folder and its facts, both to be changed; see `finished`."""
-    facts = read_facts(folder)
+    facts = readable(folder)
     with finished(folder) as work:
         for name in (FP32, INT8, WEIGHTS):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, work / name)
         yield work, facts
         write_bundle(work, facts)
+
+
+def readable(folder: Path) -> dict[str, Any]:
+    """The facts of a model folder to which figures can be added; ModelError when it is none."""
+    facts = read_facts(folder)
+    if not isinstance(facts.get("metrics"), dict):
+        raise ModelError(f"{folder / DESCRIPTION} has no metrics; export the network anew")
+    return facts
+
+
+def inherited(weights: Path) -> dict[str, Any]:
+    """What weights bring along: license and data of the bundle that they lie in or began with.
+
+    Of the former also name and version.
+    """
+    kept = ["license", "data"]
+    if facts := described(weights.parent):
+        kept += ["name", "version"]
+    else:
+        began = read_run(weights.parent).get("began_with")
+        facts = began if isinstance(began, dict) else {}
+    return {key: facts[key] for key in kept if key in facts}
 
 
 def int8_of(out: Path, weights: Path) -> dict[str, Any]:
@@ -93,7 +124,7 @@ def write_bundle(folder: Path, facts: dict[str, Any]) -> None:
         raise ModelError(f"{DESCRIPTION} lacks a figure of the model card: {error}") from error
     text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / _CARD).write_text(card, encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ferlite.errors import ModelError
-from ferlite.training.bundle import FP32, INT8, WEIGHTS, finished, int8_of, write_bundle
+from ferlite.training.bundle import (
+    FP32,
+    INT8,
+    LICENSE,
+    VERSION,
+    WEIGHTS,
+    finished,
+    inherited,
+    int8_of,
+    write_bundle,
+)
 from ferlite.training.classifier import (
     Classifier,
     aligned,
@@ -24,7 +35,9 @@ from ferlite.training.records import described, training_facts
 
 PARITY_IMAGES = 512
 PARITY = 1e-4
-MANTISSA_BITS = 13  # of the weights; one less brings the difference near PARITY
+# Kept of the weights, so that they pack well: the first that keeps PARITY. FER+ networks keep it
+# with 13; those trained for a few epochs have larger logits.
+MANTISSA_BITS = (13, 16, 19)
 # From benchmarks/crop_geometry.py on FER+ training pictures; docs/crop-geometry.md has the spread.
 CROP = {
     "ferlite-face": {"scale": 0.986, "dx": -0.002, "dy": -0.011, "rotate": False},
@@ -61,7 +74,6 @@ def convert(model: Any, path: Path) -> None:
     signature = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="faces")
     converted = to_onnx(functional, model.name, signature, ("n",))
     rename(converted.graph, ("logits",))
-    round_weights(converted.graph, MANTISSA_BITS)
     onnx.checker.check_model(converted, full_check=True)
     onnx.save(converted, str(path))
 
@@ -82,6 +94,30 @@ def parity(one: Classifier, other: Classifier, data: EmotionData) -> float:
     return difference
 
 
+def compact(path: Path, trained: Classifier, data: EmotionData) -> float:
+    """Round the weights of a converted network as far as parity allows; returns that.
+
+    Raises ModelError where even the weights as they are do not give it.
+    """
+    import onnx
+
+    whole = path.read_bytes()
+
+    def difference() -> float:
+        converted = open_classifier(path, scale=trained.scale, offset=trained.offset)
+        return parity(trained, converted, data)
+
+    kept = difference()
+    for bits in MANTISSA_BITS:
+        rounded = onnx.load_from_string(whole)
+        round_weights(rounded.graph, bits)
+        onnx.save(rounded, str(path))
+        with suppress(ModelError):
+            return difference()
+    path.write_bytes(whole)
+    return kept
+
+
 def measure(classifier: Classifier, data: EmotionData, temperature: float) -> Scores:
     """Scores over the judged pictures."""
     judged = data.only_judged()
@@ -94,14 +130,16 @@ def export(
     out: Path,
     *,
     name: str = "",
-    version: str = "1.0.0",
-    license_: str = "Apache-2.0",
+    version: str = "",
+    license_: str = "",
     crop: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the model folder `out` from a .keras file; returns the facts of bundle.json.
 
     data: validation pictures; temperature, uncertainty threshold and metrics come from them.
     weights: of a run, or those in a bundle, which then says how they were trained, and the crops.
+    name, version, license_: as the bundle says that the weights lie in; the licence also as that
+        from whose weights they were trained; else of the network, 1.0.0, and Apache-2.0.
     An INT8 network of the same weights in `out` stays, and is measured anew.
     Nothing is left in `out` when a check fails.
     """
@@ -109,11 +147,13 @@ def export(
     trained = open_classifier(weights)
     data = aligned(data, trained)
     int8 = int8_of(out, weights)
+    before = inherited(weights)
+    sources = _PROVENANCE.get(data.protocol, ("Pictures of the user's own folders",))
     with finished(out) as work:
         shutil.copyfile(weights, work / WEIGHTS)
         convert(model, work / FP32)
+        difference = compact(work / FP32, trained, data)
         converted = open_classifier(work / FP32, scale=trained.scale, offset=trained.offset)
-        difference = parity(trained, converted, data)
         judged = data.only_judged()
         logits = converted.logits(judged.images)
         temperature = round(fit_temperature(logits, judged.classes), 3)
@@ -124,10 +164,10 @@ def export(
             found = measure(open_classifier(work / INT8), data, temperature)
             int8 = {"int8": int8 | found.facts()}
         facts: dict[str, Any] = {
-            "name": name or model.name,
+            "name": name or before.get("name", model.name),
             "task": "emotion",
-            "version": version,
-            "license": license_,
+            "version": version or before.get("version", VERSION),
+            "license": license_ or before.get("license", LICENSE),
             "parameters": trained.parameters,
             "input": {
                 "width": trained.size,
@@ -152,7 +192,7 @@ def export(
                 "parity": {"images": min(PARITY_IMAGES, len(data)), "max": difference},
                 **int8,
             },
-            "data": list(_PROVENANCE.get(data.protocol, ("Pictures of the user's own folders",))),
+            "data": list(dict.fromkeys([*before.get("data", ()), *sources])),
             "training": training_facts(weights, "valid_accuracy"),
         }
         write_bundle(work, facts)

@@ -11,6 +11,7 @@ Files in the output folder:
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
@@ -27,10 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferlite.errors import DataError, SinkError, UsageError
+from ferlite.training.bundle import inherited
 from ferlite.training.classifier import load_keras
 from ferlite.training.history import Row, read_history, write_history
 from ferlite.training.recipes import FitOptions
 from ferlite.training.records import BEST, LAST, RUN, fingerprint, read_run
+
+HISTORY, CHECKPOINT = "history.csv", "checkpoint.npz"
 
 
 class Reporter(Protocol):
@@ -146,8 +150,8 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
             "seconds": time.monotonic() - self.started,
         }
         self.rows.append(row)
-        _replace(self.out / "history.csv", lambda part: write_history(part, self.rows))
-        _replace(self.out / "checkpoint.npz", self._save_state)
+        _replace(self.out / HISTORY, lambda part: write_history(part, self.rows))
+        _replace(self.out / CHECKPOINT, self._save_state)
         if self.reporter:
             self.reporter.epoch(row, self.best)
         self.started = time.monotonic()
@@ -164,12 +168,14 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
         arrays = {f"state_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.state)}
         arrays |= {f"average_{i}": a for i, a in enumerate(self.average)}
         numbers = np.array([self.current + 1, self.steps, self.best, self.best_epoch])
-        with part.open("wb") as file:
-            np.savez(file, numbers=numbers, **arrays)
+        # Not to the file: a full disk would come up again when the archive is collected.
+        whole = io.BytesIO()
+        np.savez(whole, numbers=numbers, **arrays)
+        part.write_bytes(whole.getbuffer())
 
     def restore(self) -> int:
         """Take up the checkpoint; returns the first epoch still to do, from 0."""
-        path = self.out / "checkpoint.npz"
+        path = self.out / CHECKPOINT
         if not path.is_file():
             raise DataError(f"{path} is missing: nothing to resume; leave --resume out")
         try:
@@ -180,7 +186,7 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
             ) from error
         self.rows = [row for row in read_history(self.out) if row["epoch"] <= first]
         if len(self.rows) != first or self.job.criterion not in self.rows[-1]:
-            raise DataError(f"{self.out / 'history.csv'} does not have the {first} epochs done")
+            raise DataError(f"{self.out / HISTORY} does not have the {first} epochs done")
         return first
 
     def _load_state(self, path: Path) -> int:
@@ -273,6 +279,17 @@ def _start_from(path: Path, model: keras.Model, reporter: Reporter | None) -> No
     model.set_weights(weights)
 
 
+def check_free(out: Path) -> None:
+    """UsageError where `out` holds a run; one killed in its first epoch is none."""
+    checkpoint = (out / CHECKPOINT).is_file()
+    if checkpoint or any((out / name).is_file() for name in (BEST, LAST)):
+        remedy = "add --resume, or name another folder" if checkpoint else "name another folder"
+        raise UsageError(f"{out} holds a run; {remedy}")
+    for name in (HISTORY, RUN):
+        if (out / name).is_file() and "keras" not in read_run(out):
+            raise UsageError(f"{out / name} is not of a run; name another folder")
+
+
 def fit(
     job: Job,
     options: FitOptions,
@@ -308,10 +325,9 @@ def fit(
                     f"{record} was written with another {name} ({before[name]!r}, not {now!r}); "
                     "resume with the same settings and data"
                 )
-    elif any((out / name).is_file() for name in (BEST, LAST, "checkpoint.npz")):
-        raise UsageError(f"{out} holds a run; add --resume, or name another folder")
+    else:
+        check_free(out)
     began = fingerprint(init) if init is not None else ""
-    out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(options.seed)
     with _precision("float32"):
         averaged = job.build(start=False)
@@ -333,9 +349,11 @@ def fit(
         if first >= options.epochs or epochs.without_gain():
             return epochs.best
     else:
+        out.mkdir(parents=True, exist_ok=True)
         whole = {
             "options": settings,
             "init": began,
+            "began_with": inherited(init) if init is not None else {},
             **facts,
             "keras": keras.__version__,
             "backend": keras.config.backend(),

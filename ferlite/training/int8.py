@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -40,8 +44,8 @@ class QuantizeOptions:
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise UsageError(f"engine {self.engine!r} is none of {', '.join(ENGINES)}")
-        if self.images < 1 or self.trials < 1 or self.max_drop < 0:
-            raise UsageError("images and trials must be at least 1, the drop not negative")
+        if self.images < 1 or self.trials < 1 or not 0 <= self.max_drop < math.inf:
+            raise UsageError("images and trials must be at least 1, the drop 0 or more")
 
 
 @dataclass(frozen=True)
@@ -121,12 +125,23 @@ def _neural_compressor(
         accuracy_criterion=AccuracyCriterion(criterion="absolute", tolerable_loss=search.drop),
         tuning_criterion=TuningCriterion(max_trials=options.trials),
     )
-    best = quantization.fit(
-        str(search.source),
-        config,
-        calib_dataloader=_Loader(search.batches),
-        eval_func=search.score,
-    )
+    with _stops() as stops:
+
+        def score(model: Any) -> float:
+            try:
+                return search.score(model)
+            except BaseException as error:
+                stops.append(error)
+                raise
+
+        best = quantization.fit(
+            str(search.source),
+            config,
+            calib_dataloader=_Loader(search.batches),
+            eval_func=score,
+        )
+    if stops:
+        raise stops[0]
     if best is None:
         raise ModelError(
             f"none of {options.trials} INT8 configurations stays within --max-drop "
@@ -134,6 +149,32 @@ def _neural_compressor(
         )
     best.save(str(target))
     return True
+
+
+@contextmanager
+def _stops() -> Iterator[list[BaseException]]:
+    """What Ctrl-C and SIGTERM raised meanwhile: Neural Compressor drops it, and any other error."""
+    stops: list[BaseException] = []
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        try:
+            before[signum](signum, frame)
+        except BaseException as error:
+            stops.append(error)
+            raise
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        was = signal.getsignal(one)
+        if callable(was):
+            with suppress(ValueError):  # on another thread than the main one no signal arrives
+                signal.signal(one, handler)
+                before[one] = was
+    try:
+        yield stops
+    finally:
+        for signum, was in before.items():
+            signal.signal(signum, was)
 
 
 def _onnxruntime(

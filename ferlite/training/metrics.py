@@ -108,12 +108,15 @@ class Scores:
         }
 
 
+TEMPERATURES = (0.1, 10.0)
+
+
 def fit_temperature(logits: NDArray[Any], truth: NDArray[np.int64]) -> float:
     """The temperature with the least negative log-likelihood of the true classes.
 
     One number cannot overfit thousands of pictures, so the split that is reported serves too
     (Guo et al. 2017 do the same with their validation split). Golden-section search over
-    log(temperature) in 0.1 .. 10, where the loss has one minimum.
+    log(temperature) within `TEMPERATURES`, where the loss has one minimum.
     """
 
     def loss(log_t: float) -> float:
@@ -121,7 +124,7 @@ def fit_temperature(logits: NDArray[Any], truth: NDArray[np.int64]) -> float:
         return float(-np.log(np.maximum(p, 1e-300)).mean())
 
     ratio = (np.sqrt(5) - 1) / 2
-    low, high = np.log(0.1), np.log(10.0)
+    low, high = np.log(TEMPERATURES)
     while high - low > 1e-4:
         a, b = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, b) if loss(a) < loss(b) else (a, high)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ferlite import session
 from ferlite.errors import ModelError
-from ferlite.training.bundle import FP32, INT8, revised
+from ferlite.training.bundle import FP32, INT8, readable, revised
 from ferlite.training.classifier import Classifier, aligned, open_classifier
 from ferlite.training.data import EmotionData
 from ferlite.training.export import measure
@@ -39,6 +39,7 @@ def quantize(
     Raises ModelError, and writes nothing, when the accuracy over the judged `valid` pictures falls
     by more than `options.max_drop` points.
     """
+    readable(folder)
     fp32 = open_classifier(folder / FP32, threads=1)
     train, valid = aligned(train, fp32), aligned(valid, fp32)
     before = measure(fp32, valid, fp32.temperature)

@@ -163,9 +163,11 @@ def threshold(seen: Seen, scaling: Mapping[str, Scaling]) -> float:
         kept = scores >= step / 100
         false = int((kept & seen.face_free).sum())
         right = float(seen.right[kept].mean()) if kept.any() else 1.0
-        if false * PICTURES_PER_FALSE > seen.free_pictures or right < PRECISION:
+        if false * PICTURES_PER_FALSE > seen.free_pictures:
             break
-        best = step / 100
+        # A single false face of a high score may stand before many right ones.
+        if right >= PRECISION:
+            best = step / 100
     return best
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ferlite import session
 from ferlite.errors import ModelError, UsageError
+from ferlite.staging import working_folder
 from ferlite.training.graph import check_convertible, rename, round_weights, to_onnx
 
 STEP = 32  # sides of the input are multiples of this
@@ -210,6 +211,8 @@ def fix_size(source: Path, out: Path, size: int) -> None:
 
     if size < STEP or size % STEP:
         raise UsageError(f"--size {size}: a side of the input is a multiple of {STEP}")
+    if out.resolve() == source.resolve():
+        raise UsageError(f"--out {out} is the network itself; name another file")
     if out.suffix != ".onnx":
         raise UsageError(f"--out {out}: a network of fixed size is one .onnx file")
     try:
@@ -230,4 +233,6 @@ def fix_size(source: Path, out: Path, size: int) -> None:
         for dim, length in zip(dims, lengths, strict=True):
             dim.dim_value = length
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(out))
+    with working_folder(out.parent) as work:
+        onnx.save(model, str(work / out.name))
+        (work / out.name).replace(out)

@@ -319,8 +319,8 @@ def text(report: FaceReport) -> str:
         f"face-free: {counts['face_free_split_pictures']:.0f} photographs of the split, "
         f"{counts['face_free_pictures']:.0f} of all"
         + (f", {counts['clips_pictures']:.0f} frames of clips" if report.clips else ""),
-        f"AP of detections from score {FLOOR:g}; times with {report.threads or 'all'} thread(s) "
-        "(.keras: all), in turn, best of each",
+        f"AP of detections from score {FLOOR:g}; times in turn, best of each: of the network with "
+        f"one thread, of a picture with {report.threads or 'the default number'} (.keras: all)",
         "",
     ]
     rows = [["", *(one.model for one in report.results)]]

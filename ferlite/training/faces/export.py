@@ -11,7 +11,15 @@ from typing import Any
 
 from ferlite import session
 from ferlite.errors import ModelError
-from ferlite.training.bundle import FP32, WEIGHTS, finished, write_bundle
+from ferlite.training.bundle import (
+    FP32,
+    LICENSE,
+    VERSION,
+    WEIGHTS,
+    finished,
+    inherited,
+    write_bundle,
+)
 from ferlite.training.classifier import load_keras
 from ferlite.training.faces import calibrate, convert
 from ferlite.training.faces.evaluate import FLOOR, KNOWN_FLOOR, evaluate_faces
@@ -34,11 +42,12 @@ class FaceExportOptions:
     detect_size: pixels of the longest side that is searched by default. smallest: pixels there of
     the smallest face that is found. nms_iou: overlap from which the weaker box is dropped.
     provenance: of the data, one line a source; for the model card.
+    name, version, license: "" for what the weights bring along, see `bundle.inherited`.
     """
 
-    name: str = "ferlite-face"
-    version: str = "1.0.0"
-    license: str = "Apache-2.0"
+    name: str = ""
+    version: str = ""
+    license: str = ""
     detect_size: int = 640
     smallest: int = 12
     nms_iou: float = 0.45
@@ -61,6 +70,8 @@ def export_faces(
     import onnx
 
     model = load_keras(weights)
+    before = inherited(weights)
+    sources = options.provenance or ("Photographs of the user's own folder",)
     photographs = read_photographs(root)
     train, valid = (with_faces(photographs, split) for split in ("train", "val"))
     network = convert.convert(model)
@@ -79,10 +90,10 @@ def export_faces(
     say(f"ONNX and Keras differ by at most {score:.1e} in score, {side:.4f} pixels in a side")
     checked = calibrate.observe(raw, valid, nms_iou=options.nms_iou, zooms=(1.0,))
     facts: dict[str, Any] = {
-        "name": options.name,
+        "name": options.name or before.get("name", model.name),
         "task": "face",
-        "version": options.version,
-        "license": options.license,
+        "version": options.version or before.get("version", VERSION),
+        "license": options.license or before.get("license", LICENSE),
         "parameters": int(model.count_params()),
         "input": {"color": "bgr", "layout": "NHWC", "dtype": "uint8", "scale": 1, "offset": 0},
         "strides": [int(name.removeprefix("stride")) for name in raw.output_names],
@@ -92,7 +103,7 @@ def export_faces(
         "size": options.detect_size,
         "smallest": options.smallest,
         "metrics": {},
-        "data": list(options.provenance or ("Photographs of the user's own folder",)),
+        "data": list(dict.fromkeys([*before.get("data", ()), *sources])),
         "training": training_facts(weights, "valid_ap"),
     }
     with finished(out) as work:

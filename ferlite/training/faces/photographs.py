@@ -30,11 +30,13 @@ Boxes = NDArray[np.float64]
 class Photograph:
     """What is known of one photograph, in its pixels, before it is read.
 
-    boxes: [n, 4] x, y, width, height of the teacher's faces from `SURE`; scores: [n];
-    landmarks: [n, 5, 2]. doubtful: [k, 4], the teacher's others. human: [m, 4], drawn by people.
+    size: width, height. boxes: [n, 4] x, y, width, height of the teacher's faces from `SURE`;
+    scores: [n]; landmarks: [n, 5, 2]. doubtful: [k, 4], the teacher's others. human: [m, 4],
+    drawn by people.
     """
 
     path: Path
+    size: tuple[int, int]
     split: str
     boxes: Boxes
     scores: NDArray[np.float64]
@@ -48,7 +50,7 @@ class Photograph:
         return not (len(self.boxes) or len(self.doubtful) or len(self.human))
 
     def image(self) -> NDArray[np.uint8]:
-        """uint8 [h, w, 3] BGR; DataError when it is no picture."""
+        """uint8 [h, w, 3] BGR; DataError when it is no picture, or not of its size."""
         import cv2
 
         try:
@@ -56,7 +58,10 @@ class Photograph:
         except (OSError, cv2.error) as error:
             raise DataError(f"{self.path}: {' '.join(str(error).split())}") from None
         if image is None:
-            raise DataError(f"{self.path}: not a picture")
+            raise DataError(f"{self.path}: not a picture; take its entry out of faces.json")
+        if image.shape[1::-1] != self.size:
+            real, stated = ("x".join(map(str, size)) for size in (image.shape[1::-1], self.size))
+            raise DataError(f"{self.path} is {real}, faces.json says {stated}; its boxes are wrong")
         return np.asarray(image, np.uint8)
 
 
@@ -142,6 +147,7 @@ def _photograph(folder: Path, entry: Any) -> Photograph:
     sure = scores >= SURE
     return Photograph(
         path=path,
+        size=(entry["width"], entry["height"]),
         split=entry["split"],
         boxes=boxes[sure],
         scores=scores[sure],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ferlite import crops
 from ferlite.errors import ModelError
 from ferlite.faces import open_detector
-from ferlite.training.bundle import FP32, INT8, revised
+from ferlite.training.bundle import FP32, INT8, readable, revised
 from ferlite.training.faces import metrics
 from ferlite.training.faces.candidates import interleaved, open_candidate, search, searched
 from ferlite.training.faces.convert import STEP
@@ -51,6 +51,7 @@ def quantize_faces(folder: Path, root: Path, options: QuantizeOptions) -> tuple[
     """
     import onnx
 
+    readable(folder)
     photographs = read_photographs(root)
     train, valid = (with_faces(photographs, split) for split in ("train", "val"))
     batches = calibration_views(train, options.images, options.seed)

@@ -51,8 +51,6 @@ def draw(report: FaceReport, folder: Path) -> list[Path]:
     """
     target = folder / "sheets"
     target.mkdir(parents=True, exist_ok=True)
-    for old in target.glob("*.png"):
-        old.unlink()
     kinds = {name: [one for one in report.photographs if is_kind(one)] for name, is_kind in KINDS}
     files = []
     for result in report.results:
@@ -64,8 +62,9 @@ def draw(report: FaceReport, folder: Path) -> list[Path]:
             **{name: [of[id(one)][0] for one in members] for name, members in kinds.items()},
         }
         for name, content in sheets.items():
+            path = target / f"{_stem(result.model, result.size)}-{name}.png"
+            path.unlink(missing_ok=True)  # of an earlier report
             if content:
-                path = target / f"{_stem(result.model, result.size)}-{name}.png"
                 cv2.imwrite(str(path), _sheet(content))
                 files.append(path)
     return files

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -60,6 +62,32 @@ def test_crop_box_of_label_csv_is_honoured(tmp_path: Path) -> None:
     labels = tmp_path / "FER2013Train" / "label.csv"
     labels.write_text(labels.read_text().replace("(0, 0, 64, 64)", "(4, 8, 52, 56)"))
     np.testing.assert_array_equal(load(tmp_path, "train").images[0], large[8:56, 4:52])
+
+
+@pytest.mark.parametrize(
+    "box", ["-" * 20_000, "(-10, -10, 48, 48)", "(0, 0, -8, 48)", "(8, 8, 8, 40)", "(0, 0, 48)"]
+)
+def test_a_crop_box_that_is_none_is_listed(tmp_path: Path, box: str) -> None:
+    write_ferplus(tmp_path, [("Training", picture(), ballot("fear"))] * 2, table=False)
+    labels = tmp_path / "FER2013Train" / "label.csv"
+    labels.write_text(labels.read_text().replace("(0, 0, 48, 48)", box, 1))
+    data = load(tmp_path, "train")
+    assert len(data) == len(data.problems) == 1
+    assert f"label.csv:1: crop box '{box[:50]}" in data.problems[0] and len(data.problems[0]) < 400
+
+
+def test_pictures_that_no_reader_takes_are_listed(tmp_path: Path) -> None:
+    write_ferplus(tmp_path, [("Training", picture(), ballot("fear"))] * 3, table=False)
+    folder = tmp_path / "FER2013Train"
+    labels = folder / "label.csv"
+    labels.write_text(labels.read_text().replace("fer0000000", "f" * 300))
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
+    header = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (folder / "fer0000001.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header)
+    data = load(tmp_path, "train")
+    assert len(data) == 1 and "2 unreadable left out" in data.summary()
+    assert data.problems[0].endswith("fff.png: File name too long")
+    assert data.problems[1].endswith("fer0000001.png: not a readable image")
 
 
 def test_what_is_unreadable_is_listed_and_left_out(tmp_path: Path) -> None:
@@ -172,6 +200,9 @@ def test_odd_label_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"label\.csv:\d+: field larger than"):
         load(tmp_path, "train")
     (tmp_path / "fer2013.csv").write_text('emotion,pixels,Usage\n0,"' + "1 " * 100_000)
+    with pytest.raises(DataError, match=r"fer2013\.csv:\d+: field larger than"):
+        load(tmp_path, "train", "fer2013")
+    (tmp_path / "fer2013.csv").write_text("1 " * 100_000 + ",pixels,Usage\n")
     with pytest.raises(DataError, match=r"fer2013\.csv:\d+: field larger than"):
         load(tmp_path, "train", "fer2013")
 

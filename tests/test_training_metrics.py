@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -80,3 +82,25 @@ def test_certainty_also_where_all_or_no_answers_are_marked() -> None:
     nothing = {"below": 0.5, "share": 0.0, "accuracy": 0.0, "accuracy_else": 0.75}
     everything = {"below": 0.9, "share": 1.0, "accuracy": 0.75, "accuracy_else": 0.0}
     assert certainty(one, 0.5) == nothing and certainty(one, 0.9) == everything
+
+
+def test_plots_of_another_network_do_not_stay(tmp_path: Path) -> None:
+    from ferlite.training.plots import draw_all
+
+    truth = np.repeat([0, 1, 2], 40)
+    one = scores(truth.tolist(), truth.tolist())
+    features = np.random.default_rng(4).normal(size=(120, 5)) + truth[:, None]
+    history = [{"epoch": 1.0, "seconds": 1.0, "loss": 1.0, "accuracy": 0.5, "valid_accuracy": 0.5}]
+    (tmp_path / "mine.png").touch()
+
+    def drawn(one: Scores, rows: list[dict[str, float]]) -> set[str]:
+        written = {path.name for path in draw_all(tmp_path, one, features, rows)}
+        assert {path.name for path in tmp_path.iterdir()} == written | {"mine.png"}
+        return written
+
+    always = {"confusion.png", "precision_recall.png", "reliability.png"}
+    assert drawn(one, history) == always | {"training_curves.png", "embedding.png"}
+    assert drawn(one, []) == always | {"embedding.png"}
+    # Of one class, or of one in the half that the plane is found on, there is no plane.
+    for truth in (np.zeros(120, int), np.arange(120) % 2):
+        assert drawn(scores([0] * 120, truth.tolist()), []) == always

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from ferlite.cli.train import PROTOCOLS, load_split, protocol_of
-from ferlite.errors import UsageError
+from ferlite.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ferlite.training.faces.candidates import SearchSize
@@ -113,7 +113,6 @@ def _emotion(
     from ferlite.training.classifier import open_classifier
     from ferlite.training.evaluate import evaluate as run
     from ferlite.training.evaluate import report
-    from ferlite.training.history import read_history
 
     if len(models) != 1:
         raise UsageError(f"{len(models)} models; --task emotion scores one at a time")
@@ -130,14 +129,31 @@ def _emotion(
         raise UsageError(
             f"{model} says itself how it takes pictures; leave --input-scale and --input-offset out"
         )
-    rows = read_history(history or model.parent)
-    if history is not None and not rows:
-        raise UsageError(f"--history {history}: no history.csv in this folder")
+    rows = _epochs(history, model.parent)
     protocol = protocol_of(model, data, protocol)
     result = run(classifier, load_split(data, split, protocol, classifier.size), out, rows)
     click.echo("\n" + report(result), nl=False)
     if out:
         click.echo(f"\nwritten to {out}")
+
+
+def _epochs(given: Path | None, beside: Path) -> list[dict[str, float]]:
+    """The history as given; else that beside the model, where a run wrote it and it fits."""
+    from ferlite.training.history import read_history
+    from ferlite.training.records import RUN
+
+    if given is None and not (beside / RUN).is_file():
+        return []
+    try:
+        rows = read_history(given or beside, "valid_accuracy")
+    except DataError as error:
+        if given is not None:
+            raise
+        click.echo(f"notice: {error}; left out", err=True)
+        return []
+    if given is not None and not rows:
+        raise UsageError(f"--history {given}: no history.csv in this folder")
+    return rows
 
 
 def _faces(

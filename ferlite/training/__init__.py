@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from ferlite.errors import FerliteError
 
 INSTALL = "pip install 'ferlite[train,quantize]'"
+_BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def require(*modules: str) -> None:
@@ -23,7 +24,16 @@ def require_keras() -> None:
     TensorFlow unless KERAS_BACKEND says otherwise or only JAX is installed.
     """
     require("keras")
-    if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None:
+    if backend := os.environ.get("KERAS_BACKEND"):
+        if backend not in _BACKENDS:
+            raise FerliteError(
+                f"KERAS_BACKEND={backend} is none of {', '.join(_BACKENDS)}; unset it"
+            )
+        if find_spec(backend) is None:
+            raise FerliteError(
+                f"KERAS_BACKEND={backend} is not installed; install it, or unset that"
+            )
+    elif find_spec("tensorflow") is None:
         os.environ["KERAS_BACKEND"] = "jax"
         if find_spec("jax") is None:
             raise FerliteError(f"Keras has no backend here; {INSTALL}")

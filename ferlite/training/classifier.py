@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +160,11 @@ def aligned(data: EmotionData, classifier: Classifier) -> EmotionData:
 
 def load_keras(path: Path) -> Any:
     """The functional float32 model in a .keras file, whatever backend trained it."""
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file; name a .keras file")
+    # Keras says of one that is cut off that it is not there.
+    if path.suffix == ".keras" and not is_zipfile(path):
+        raise ModelError(f"{path}: not a Keras model: cut off or something else; copy it anew")
     import keras
 
     try:

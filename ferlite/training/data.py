@@ -8,7 +8,6 @@ Crowd-Sourced Label Distribution", ICMI 2016) gives ten votes an image over eigh
 
 from __future__ import annotations
 
-import ast
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -168,11 +167,18 @@ def allowed_protocols(root: Path) -> tuple[str, ...]:
 
 
 def _picture(path: Path, problems: list[str]) -> _Image | None:
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-    if image is None:
-        problems.append(f"{path}: {'not a readable image' if path.is_file() else 'missing'}")
-        return None
-    return np.asarray(image, np.uint8)
+    said = "not a readable image"
+    try:
+        if not path.is_file():
+            said = "missing"
+        elif (image := cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) is not None:
+            return np.asarray(image, np.uint8)
+    except cv2.error:
+        pass  # of a size that OpenCV does not take
+    except OSError as error:  # of a name that the file system does not take
+        said = str(error.strerror)
+    problems.append(f"{path}: {said}")
+    return None
 
 
 def _rows(
@@ -181,10 +187,10 @@ def _rows(
     """Rows of a table with a header; a missing column is an error, a short row a problem: None."""
     with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
-        missing = [c for c in columns if c not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{table} has no column {', '.join(missing)}")
         try:
+            missing = [c for c in columns if c not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{table} has no column {', '.join(missing)}")
             for row in reader:
                 if any(row[c] is None for c in columns):
                     problems.append(f"{table}:{reader.line_num}: fewer than {len(columns)} columns")
@@ -243,12 +249,14 @@ def _votes_from_folder(
             if votes is None or image is None:
                 continue
             try:
-                x0, y0, x1, y1 = ast.literal_eval(line[1])
-                image = image[y0:y1, x0:x1]
-            except (ValueError, SyntaxError, TypeError):
-                image = image[:0]
-            if image.size == 0:
-                problems.append(f"{where}: crop box {line[1]!r} is not (left, top, right, bottom)")
+                left, top, right, bottom = (int(edge) for edge in line[1].strip(" ()").split(","))
+                image = image[top:bottom, left:right]
+            except ValueError:
+                left = top = right = bottom = -1
+            # To numpy a negative edge is one from the other side.
+            if image.size == 0 or min(left, top, right, bottom) < 0:
+                said = f"{line[1]!r:.60}"
+                problems.append(f"{where}: crop box {said} is not (left, top, right, bottom)")
                 continue
             yield image, votes
 

@@ -10,19 +10,27 @@ from ferlite.errors import DataError
 Row = dict[str, float]
 
 
-def read_history(folder: Path) -> list[Row]:
+def read_history(folder: Path, *columns: str) -> list[Row]:
     """The rows of history.csv in a run's folder; empty where there is none.
 
-    Raises DataError for a table with anything but numbers in it.
+    columns: those it must have beside epoch and seconds.
+    Raises DataError for a table without them, or with anything but numbers in it.
     """
     path = folder / "history.csv"
     if not path.is_file():
         return []
     try:
         with path.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            rows = [{k: float(v) for k, v in row.items()} for row in reader]
+            found = reader.fieldnames or ()
     except (TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{path} is damaged ({error})") from error
+    if missing := [name for name in ("epoch", "seconds", *columns) if name not in found]:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)}; it must be the table of such a run"
+        )
+    return rows
 
 
 def write_history(path: Path, rows: list[Row]) -> None:

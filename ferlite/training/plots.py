@@ -16,18 +16,22 @@ from ferlite.training.metrics import BINS, Scores
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+_CURVES, _EMBEDDING = "training_curves.png", "embedding.png"  # not of every evaluation
 _COLORS = [f"C{i}" for i in range(10)]  # matplotlib's own cycle
 
 
 def draw_all(
     folder: Path, scores: Scores, features: NDArray[Any] | None, history: list[dict[str, float]]
 ) -> list[Path]:
-    """Write what there is data for; returns the files."""
+    """Write what there is data for, and remove what there is none for; returns the files."""
+    for optional in (_CURVES, _EMBEDDING):
+        (folder / optional).unlink(missing_ok=True)  # of another network
     files = [confusion(folder, scores), precision_recall(folder, scores)]
     files.append(reliability(folder, scores))
     if history:
         files.append(training_curves(folder, history))
-    if features is not None and len(scores) >= 100:
+    # The plane is found on every other picture; it parts two classes or more.
+    if features is not None and len(scores) >= 100 and len(np.unique(scores.truth[::2])) > 1:
         files.append(embedding(folder, scores, features))
     return files
 
@@ -52,7 +56,7 @@ def training_curves(folder: Path, history: list[dict[str, float]]) -> Path:
     best = max(history, key=lambda row: row["valid_accuracy"])
     axes[1].axvline(best["epoch"], color="gray", linestyle=":")
     axes[1].set_title(f"best {best['valid_accuracy']:.4f} at epoch {best['epoch']:.0f}")
-    return _save(figure, folder / "training_curves.png")
+    return _save(figure, folder / _CURVES)
 
 
 def confusion(folder: Path, scores: Scores) -> Path:
@@ -181,4 +185,4 @@ def embedding(folder: Path, scores: Scores, features: NDArray[Any]) -> Path:
         title="embedding, held-out half; areas hold half of a class",
     )
     axis.legend(loc="best")
-    return _save(figure, folder / "embedding.png")
+    return _save(figure, folder / _EMBEDDING)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from ferlite.errors import UsageError
@@ -39,6 +40,10 @@ class FitOptions:
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
+        settings = asdict(self)
+        for name, value in {**settings, **settings.get("augmentation", {})}.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{name} {value} must be a finite number")
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} {getattr(self, name)} must be at least 1")

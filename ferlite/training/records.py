@@ -15,12 +15,14 @@ from ferlite.errors import ModelError
 from ferlite.training.history import read_history
 
 RUN, BEST, LAST = "train.json", "best.keras", "last.keras"
+_KINDS: dict[str, type] = {"options": dict, "training": dict, "labels": list}
 
 
 def read_run(folder: Path) -> dict[str, Any]:
     """train.json of a run's folder; empty where there is none, ModelError where it is damaged."""
     path = folder / RUN
-    return _object(path, "the record of a run") if path.is_file() else {}
+    remedy = "; restore it, or take it away"
+    return _object(path, "the record of a run", remedy) if path.is_file() else {}
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -44,8 +46,8 @@ def labels_beside(weights: Path) -> tuple[str, ...]:
 def protocol_beside(weights: Path) -> str | None:
     """Likewise the protocol by which the network was judged."""
     folder = weights.parent
-    facts = read_run(folder) or described(folder).get("metrics", {})
-    return str(facts["protocol"]) if "protocol" in facts else None
+    facts = read_run(folder) or described(folder).get("metrics")
+    return str(facts["protocol"]) if isinstance(facts, dict) and "protocol" in facts else None
 
 
 def training_facts(weights: Path, criterion: str) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def training_facts(weights: Path, criterion: str) -> dict[str, Any]:
     run = read_run(folder)
     kept = ("options", "init", "imagenet", "train", "valid", "backend")
     facts: dict[str, Any] = {key: run[key] for key in kept if run.get(key)}
-    history = read_history(folder)
+    history = read_history(folder, criterion) if run else []
     # A criterion that is not computed in every epoch is nan in the others.
     judged = [row for row in history if row[criterion] == row[criterion]]
     if judged and weights.name in (BEST, LAST):
@@ -85,11 +87,16 @@ def fingerprint(path: Path) -> str:
     return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
-def _object(path: Path, what: str, remedy: str = "") -> dict[str, Any]:
+def _object(path: Path, what: str, remedy: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"it holds {type(content).__name__}")
+        for name, kind in _KINDS.items():
+            if not isinstance(content.get(name, kind()), kind):
+                raise ValueError(f"its {name} is {type(content[name]).__name__}")
+        if not all(isinstance(label, str) for label in content.get("labels", ())):
+            raise ValueError("its labels are not all text")
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not {what} ({error}){remedy}") from error
     return content

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ferlite.analyzer import Analyzer
-from ferlite.cli.interrupt import Interrupted
+from ferlite.cli.interrupt import Interrupted, Signals
 from ferlite.cli.progress import Progress
 from ferlite.cli.run import run
 from ferlite.demo.clip import DemoSource
@@ -168,3 +168,16 @@ def test_a_signal_between_two_frames_loses_none(
     writes = [call for call in first.calls if call.startswith("write")]
     assert writes == [f"write {index}" for index in range(len(writes))]
     assert 3 <= len(writes) < 20
+
+
+def test_dropped_frames_are_told(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pipeline, "dropped", 7)
+    assert run_demo(analyzer, Diary(), still=True).to_dict()["frames_dropped"] == 7
+
+
+def test_two_sigterms_at_once_are_one(sigterm_as_before: None) -> None:
+    with Signals(lambda: None) as signals:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+    assert signals.received == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN

@@ -251,3 +251,24 @@ def test_many_threads_agree(tmp_path: Path, portraits: Portraits) -> None:
     for thread in threads:
         thread.join()
     assert not different
+
+
+def test_no_run_is_larger_than_the_largest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = classifier(tmp_path / "tiny")
+    sizes, run = list[int](), made._session.run
+
+    def watched(batch: NDArray[Any]) -> Any:
+        sizes.append(len(batch))
+        return run(batch)
+
+    monkeypatch.setattr(made._session, "run", watched)
+    monkeypatch.setattr(emotion, "MAX_BATCH", 5)
+    made.run(np.zeros((12, *made.bundle.input.shape), np.float32))
+    assert sizes == [5, 5, 2]
+
+
+def test_what_is_uncertain_is_the_bundles_word(tmp_path: Path) -> None:
+    row = np.array([0.6, 0.4] + [0.0] * 6, np.float32)
+    for below, uncertain in ((0.59, False), (0.7, True)):
+        made = classifier(tmp_path / str(below), uncertain_below=below)
+        assert made.emotion(row).uncertain is uncertain

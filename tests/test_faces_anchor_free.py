@@ -390,3 +390,43 @@ def test_many_threads_agree(tiny: AnchorFreeDetector) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_int8_that_invents_faces_is_told_from_fp32(tmp_path: Path) -> None:
+    write = {"fp32": tiny_face.network(drift=-20), "int8": tiny_face.network()}
+    choice = opened(tmp_path / "tiny", write=write).choice
+    assert choice.measured[1].difference > precision.AGREE
+
+
+def test_of_too_many_faces_the_best_are_kept(
+    tiny: AnchorFreeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anchor_free, "TOP_K", 2)
+    image = np.zeros((64, 320, 3), np.uint8)
+    for i, level in enumerate((210, 220, 230, 250)):
+        image[24:32, 16 + 80 * i : 24 + 80 * i] = level
+    scores = tiny.detect(image).scores.tolist()
+    assert scores == pytest.approx([tiny_face.score(level) for level in (250, 230)], abs=1e-4)
+
+
+def test_no_second_look_where_small_faces_are_not_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = opened(tmp_path / "tiny", size="auto", min_face=40)
+    runs = spy(auto, monkeypatch)
+    auto.detect(np.zeros((640, 1280, 3), np.uint8))
+    assert runs == [(1, 256, 512, 3)]
+
+
+def test_beside_the_frame_the_input_is_black(
+    tiny: AnchorFreeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, run = list[Image](), tiny._session.run
+
+    def watched(batch: Image) -> Any:
+        seen.append(batch.copy())
+        return run(batch)
+
+    monkeypatch.setattr(tiny._session, "run", watched)
+    tiny.detect(np.full((480, 640, 3), 255, np.uint8))
+    assert not seen[0][0, :8].any() and not seen[0][0, -8:].any() and seen[0][0, 200].all()

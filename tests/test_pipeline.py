@@ -462,3 +462,21 @@ def test_a_source_read_to_its_end_may_be_read_again() -> None:
     source = Numbers()
     for _ in range(2):
         assert list(Pipeline(source, [("a", str)])) == ["1", "2"]
+
+
+def test_only_the_first_queue_is_long() -> None:
+    release, given = threading.Event(), list[int]()
+
+    def items() -> Iterator[int]:
+        for i in range(100):
+            given.append(i)
+            yield i
+
+    pipeline = Pipeline(items(), [("a", lambda i: i), ("b", lambda i: release.wait(60))], depth=8)
+    # One waits to be put, eight stand in the first queue, one is in a, two in the next, one in b.
+    wait_until(lambda: len(given) >= 13)
+    time.sleep(0.2)
+    count = len(given)
+    release.set()
+    pipeline.close()
+    assert count == 13

@@ -367,3 +367,16 @@ def test_another_machine_measures_anew(
     key = precision._key(bundle, 1, [CPU_FP32, CPU_INT8])
     monkeypatch.setattr(user_cache, what, lambda: "another")
     assert precision._key(bundle, 1, [CPU_FP32, CPU_INT8]) != key
+
+
+def test_another_file_or_runtime_is_measured_anew(
+    bundle: bundles.EmotionBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = [Way("cpu", "fp32"), Way("cpu", "int8")]
+    other = replace(bundle, files={**bundle.files, "model.int8.onnx": "f" * 64})
+    keys = {precision._key(one, 1, ways) for one in (bundle, other)}
+    for version in ("1", "2"):
+        there = {"cpu": "1", "openvino": version}
+        monkeypatch.setattr(session, "installed", lambda there=there: there)
+        keys.add(precision._key(bundle, 1, ways))
+    assert len(keys) == 4

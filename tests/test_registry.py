@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny_face
 import tiny_model
 from command import PACKAGE_ROOT
 from model_server import serve
@@ -403,3 +404,11 @@ def test_an_added_yunet_finds_faces(home: Path, shared: Path, portraits: dict[st
     found = open_detector("yunet").detect(portraits["astronaut"])  # type: ignore[arg-type]
     assert len(found.boxes) == 1
     assert found.scores[0] > 0.8
+
+
+def test_a_detector_that_lacks_an_output(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    about = {"ferlite_bundle": json.dumps(tiny_face.facts())}
+    path.write_bytes(tiny_face.network(strides=(8, 16), metadata=about))
+    with pytest.raises(ModelError, match=f"{path}.*output stride32 is missing"):
+        registry.add(path)

@@ -151,3 +151,18 @@ def test_labels_that_the_font_does_not_hold() -> None:
         face.box, 0.9, None, 3, "радость", 0.8, False, {"радость": 0.8, "x": 0.2}, {"радость": 1.0}
     )
     assert changed(annotate(gray(240, 426), [face, strange])).any()
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_letters_stand_out_from_their_plate(label: str) -> None:
+    picture = annotate(gray(480, 640), [make_face((200, 200, 200, 200), label)])
+    color = np.array(PALETTE[LABELS.index(label)])
+    plate = picture[180:199, 204:330].reshape(-1, 3).astype(int)  # above the box
+    assert np.abs(plate - color).sum(axis=1).max() > 300
+
+
+def test_the_smaller_face_is_on_top() -> None:
+    large, small = make_face((100, 100, 300, 300)), make_face((100, 150, 60, 60), "anger")
+    for faces in ([large, small], [small, large]):
+        picture = annotate(gray(480, 640), faces)
+        assert tuple(picture[180, 101]) == PALETTE[LABELS.index("anger")]

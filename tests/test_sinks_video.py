@@ -8,6 +8,7 @@ import logging
 import resource
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from sink_records import make_clip, make_face, make_frame
 
 from ferlite.sinks import AnnotatedVideo
+from ferlite.sinks.audio import SourceAudio
 from ferlite.sources import open_source
 from ferlite.types import SourceInfo
 
@@ -465,3 +467,22 @@ def test_real_clips(tmp_path: Path, shared: Path, name: str) -> None:
     assert [t for t, _ in after] == pytest.approx([t for t, _ in before], abs=0.001)
     with av.open(str(path)) as container:
         assert (container.duration or 0) / av.time_base == pytest.approx(duration, abs=0.05)
+
+
+@pytest.mark.parametrize("fps", [1e6, 1e-4])
+def test_an_odd_rate_leaves_the_times_as_they_are(tmp_path: Path, fps: float) -> None:
+    info = SourceInfo("odd", "arrays", 128, 96, fps=fps)
+    sink = AnnotatedVideo(tmp_path, threads=1)
+    sink.begin(info)
+    for i in range(3):
+        sink.write(*make_frame(info, i, i / 25))
+    sink.finish()
+    assert times_of(tmp_path / "odd.mp4") == pytest.approx([0, 0.04, 0.08], abs=1e-3)
+
+
+def test_sound_whose_time_goes_back_is_left_out(tmp_path: Path) -> None:
+    audio = SourceAudio(str(make_clip(tmp_path / "clip.mp4", EVEN[:2], audio="aac")))
+    stamps = (0, 1024, 512, 1024, 2048)
+    packets: Any = (SimpleNamespace(size=1, dts=stamp, pts=stamp) for stamp in stamps)
+    audio._packets = packets
+    assert [packet.dts for packet in iter(audio._read, None)] == [0, 1024, 2048]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import socketserver
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -23,6 +25,9 @@ from ferlite.sources.decoding import open_container
 from ferlite.sources.live import LiveSource
 from ferlite.sources.stream import public_name
 from ferlite.types import Frame
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 QUICK = SourceOptions(timeout_s=5, reconnect_s=20)
 PICTURES = [gray(index) for index in range(20)]
@@ -338,3 +343,125 @@ def test_a_clock_that_leaps_stops_no_time(
     assert steps.min() >= 0
     assert steps.max() < 0.1
     assert times[-1] == pytest.approx(0.04 * (len(stamps) - 1), abs=0.1)
+
+
+def test_tries_come_less_and_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = write_clip(tmp_path / "live.ts", 5)
+    tries, waits = iter(range(99)), list[float]()
+
+    def connect() -> InputContainer:
+        if next(tries) in (0, 8):
+            return open_container(f"file:{clip}", name="cam")
+        raise SourceError("cam: away")
+
+    source = LiveSource("cam", connect, SourceOptions(reconnect_s=math.inf))
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 10:
+            source.close()
+
+    monkeypatch.setattr(source._closed, "wait", wait)
+    list(source)
+    assert waits == [0.5, 1, 2, 4, 8, 10, 10, 10, 0.5, 1]
+
+
+def test_what_says_that_it_was_given_up_names_the_reason(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "live.ts", 5)
+    tries = iter(range(99))
+
+    def connect() -> InputContainer:
+        if next(tries):
+            raise SourceError("cam: away")
+        return open_container(f"file:{clip}", name="cam")
+
+    with LiveSource("cam", connect, SourceOptions(reconnect_s=0.1)) as source:
+        errors = [frame.error for frame in source if frame.error]
+    assert errors[1] == "cam: not back within 0.1 s, gave up: away"
+
+
+def test_closing_ends_the_wait_for_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "FIRST_RETRY_S", 600.0)
+    clip = write_clip(tmp_path / "live.ts", 5)
+    source = LiveSource(
+        "cam",
+        lambda: open_container(f"file:{clip}", name="cam"),
+        SourceOptions(reconnect_s=math.inf),
+    )
+    frames = iter(source)
+    while next(frames).error is None:
+        pass
+    rest = threading.Thread(target=lambda: list(frames), daemon=True)
+    rest.start()
+    rest.join(0.2)
+    assert rest.is_alive()
+    source.close()
+    rest.join(30)
+    assert not rest.is_alive()
+
+
+def test_after_a_pause_the_time_is_the_senders(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = 100.0
+    monkeypatch.setattr(live.time, "monotonic", lambda: machine)
+    clock = live._Clock()
+    clock.connected()
+    assert clock.read(5.0) == 0
+    machine = 160.5  # half a second late
+    assert clock.read(65.0) == 60
+
+
+def test_a_playlist_without_an_end_is_live(tmp_path: Path) -> None:
+    write_clip(tmp_path / "0.ts", 50)
+    (tmp_path / "live.m3u8").write_text(
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n"
+        "#EXTINF:2.0,\n0.ts\n"
+    )
+    with http_server(tmp_path) as base, open_source(f"{base}/live.m3u8", QUICK) as source:
+        assert source.info.kind == "live"
+
+
+def test_a_damaged_picture_of_a_stream_is_passed_over() -> None:
+    pictures = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in PICTURES]
+    pictures[5] = b"\xff\xd8\xff\xd9" * 40
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(4096)
+        head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=frame\r\n\r\n"
+        connection.sendall(head)
+        for picture in pictures:
+            size = b"Content-Length: %d\r\n\r\n" % len(picture)
+            part = b"--frame\r\nContent-Type: image/jpeg\r\n" + size
+            connection.sendall(part + picture + b"\r\n")
+            time.sleep(0.01)
+
+    with (
+        tcp_server(answer) as port,
+        open_source(f"http://127.0.0.1:{port}/v", SourceOptions(reconnect_s=0)) as source,
+    ):
+        frames = list(source)
+    assert [frame.error is None for frame in frames] == [True] * (len(frames) - 1) + [False]
+    assert len(frames) >= 18
+
+
+def test_a_download_that_stalls_ends_with_an_error(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (50, 48, 64, 3), np.uint8)
+    clip = write_clip(
+        tmp_path / "clip.mp4", pictures=list(noise), options={"movflags": "faststart"}
+    )
+    data, release = clip.read_bytes(), threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(4096)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data)
+        connection.sendall(head + data[: len(data) // 2])
+        release.wait(300)
+
+    with tcp_server(answer) as port:
+        try:
+            url = f"http://127.0.0.1:{port}/clip.mp4"
+            frames = list(open_source(url, SourceOptions(timeout_s=0.5)))
+        finally:
+            release.set()
+    assert frames[-1].error and len(frames) > 10

@@ -15,7 +15,10 @@ from media import gray, level, write_clip
 
 from ferlite.errors import SourceError, UsageError
 from ferlite.sources import SourceOptions, open_source
+from ferlite.sources.arrays import ArraysSource
 from ferlite.sources.base import Sampler, expected
+from ferlite.sources.chain import Chain, Item
+from ferlite.types import SourceInfo
 
 
 def _png(path: Path, index: int = 0) -> Path:
@@ -231,3 +234,12 @@ def test_a_broken_url_is_one_line_without_its_password(scheme: str) -> None:
     with pytest.raises(UsageError, match="no valid URL") as raised:
         open_source(f"{scheme}://me:secret@host\N{FULLWIDTH SOLIDUS}/x")  # quoted by urlsplit
     assert "secret" not in str(raised.value)
+
+
+def test_closing_while_an_input_is_opened() -> None:
+    def opened() -> ArraysSource:
+        chain.close()
+        return ArraysSource([gray(0)])
+
+    chain = Chain([Item(SourceInfo("a", "arrays"), opened)])
+    assert list(chain) == []

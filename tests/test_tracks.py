@@ -255,3 +255,49 @@ def test_a_stamp_that_is_a_little_early_ends_nothing() -> None:
     assert shares[-1] == pytest.approx(1 - np.exp(-0.16 / 0.5), abs=1e-6)
     # A second back is a clock that started anew.
     assert tracker.update(-0.9, [box(10)]) == [2]
+
+
+def test_a_face_that_left_fast_is_not_looked_for_far_away() -> None:
+    tracker = Tracker(TrackOptions(memory_s=0.5))
+    for i in range(20):
+        tracker.update(i * DT, [box(100 + 8 * i), box(900)])
+    for i in range(20, 31):
+        tracker.update(i * DT, [box(900)])
+    # It had only stopped behind something.
+    assert tracker.update(31 * DT, [box(100 + 8 * 19), box(900)]) == [1, 2]
+
+
+def test_one_unsteady_box_is_no_speed() -> None:
+    tracker = Tracker()
+    for i in range(11):
+        tracker.update(i * DT, [box(120 if i == 10 else 100), box(900)])
+    for i in range(11, 16):
+        tracker.update(i * DT, [box(900)])
+    assert tracker.update(16 * DT, [box(100), box(900)]) == [1, 2]
+
+
+def test_a_face_that_comes_closer_stays_itself() -> None:
+    tracker = Tracker()
+    for i in range(60):
+        side = 40 + 2 * i
+        near = [300 - side / 2, 300 - side / 2, side, side]
+        assert tracker.update(i * DT, [near]) == [1]
+
+
+@pytest.mark.parametrize(("x", "number"), [(148, 1), (180, 2)])
+def test_how_far_a_new_face_may_move(x: float, number: int) -> None:
+    tracker = Tracker()
+    tracker.update(0.0, [box(100)])
+    assert tracker.update(DT, [box(x)]) == [number]
+
+
+def test_a_face_of_less_than_half_the_size_is_another() -> None:
+    tracker = Tracker()
+    tracker.update(0.0, [[40, 40, 200, 200]])
+    assert tracker.update(DT, [[100, 100, 80, 80]]) == [2]
+
+
+def test_the_box_that_overlaps_more_is_the_same_face() -> None:
+    tracker = Tracker()
+    tracker.update(0.0, [box(100)])
+    assert tracker.update(DT, [[90, 70, 140, 140], box(120)]) == [2, 1]

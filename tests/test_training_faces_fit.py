@@ -198,6 +198,7 @@ def test_the_command_fine_tunes_from_given_weights(
 
 
 @keras_needed
+@pytest.mark.train
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -218,6 +219,7 @@ def test_wrong_usage_is_one_line(tmp_path: Path, arguments: list[str], said: str
 
 
 @keras_needed
+@pytest.mark.train
 def test_bad_data_is_listed_and_no_data_is_one_line(root: Path, tmp_path: Path) -> None:
     command = ["train", "--task", "face", "--out", tmp_path / "run", "--data"]
     result = ferlite(*command, tmp_path / "nowhere")

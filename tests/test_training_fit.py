@@ -233,6 +233,7 @@ def test_a_loss_that_is_no_number_ends_the_run(
 
 
 @keras_needed
+@pytest.mark.train
 def test_warm_up_takes_a_quarter_of_a_short_run_at_most() -> None:
     from ferlite.training.fit import _optimizer
 
@@ -243,6 +244,7 @@ def test_warm_up_takes_a_quarter_of_a_short_run_at_most() -> None:
 
 
 @keras_needed
+@pytest.mark.train
 def test_pictures_too_small_or_odd_for_a_network_are_one_line() -> None:
     from ferlite.training.networks import build
 
@@ -297,6 +299,7 @@ def test_start_weights_come_from_a_file(tmp_path: Path) -> None:
 
 
 @keras_needed
+@pytest.mark.train
 def test_a_start_with_other_classes_leaves_out_the_last_layer(tmp_path: Path) -> None:
     from ferlite.training.fit import _start_from
     from ferlite.training.networks import build

@@ -406,6 +406,19 @@ def test_weights_are_rounded_no_further_than_parity_allows(
 
 
 @pytest.mark.skipif(find_spec("neural_compressor") is None, reason="needs Neural Compressor")
+def test_int8_that_is_hardly_smaller_is_refused(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ferlite.training import int8 as module
+
+    monkeypatch.setattr(module, "_SMALLER", 0.1)
+    batches = [np.zeros((8, 48, 48, 1), np.float32)]
+    search = module.Search(exported / "model.onnx", batches, lambda model: 0.0, 0.0, 1.0)
+    with pytest.raises(ModelError, match="hardly smaller than the fp32 network; allow more"):
+        module.write_int8(search, tmp_path / "model.int8.onnx", module.QuantizeOptions())
+
+
+@pytest.mark.skipif(find_spec("neural_compressor") is None, reason="needs Neural Compressor")
 @pytest.mark.parametrize("stop", ["score", "signal", "ranges"])
 def test_nothing_that_ends_the_search_is_dropped(exported: Path, tmp_path: Path, stop: str) -> None:
     from ferlite.training.int8 import QuantizeOptions, Search, write_int8

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ferlite.errors import ModelError, UsageError
 
+_SMALLER = 0.75  # of the bytes of fp32; INT8 has about a quarter
 ENGINES = ("auto", "neural-compressor", "onnxruntime")
 Batch = NDArray[Any]
 
@@ -148,6 +149,12 @@ def _neural_compressor(
             f"{options.max_drop}; nothing was written"
         )
     best.save(str(target))
+    # To lose less it leaves layer after layer in float32, in the end all.
+    if target.stat().st_size > _SMALLER * search.source.stat().st_size:
+        raise ModelError(
+            f"what stays within --max-drop {options.max_drop} is hardly smaller than the fp32 "
+            "network; allow more, or take other pictures (--images, --seed); nothing was written"
+        )
     return True
 
 

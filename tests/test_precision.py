@@ -385,3 +385,34 @@ def test_another_file_or_runtime_is_measured_anew(
         monkeypatch.setattr(session, "installed", lambda there=there: there)
         keys.add(precision._key(bundle, 1, ways))
     assert len(keys) == 4
+
+
+def test_what_was_measured_for_other_threads_stays(
+    bundle: bundles.EmotionBundle, slow: Callable[..., list[Way]]
+) -> None:
+    opened = slow(cpu_fp32=0.003, cpu_int8=0.001)
+    for threads in (1, 2):
+        choice_of(bundle, threads=threads)
+    opened.clear()
+    choice_of(bundle)
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "s", "winner"),
+    [
+        ("ov_fp32", 0.009, CPU_FP32),
+        ("ov_fp32", 0.007, OV_FP32),
+        ("cpu_int8", 0.0096, CPU_FP32),
+        ("cpu_int8", 0.0094, CPU_INT8),
+    ],
+)
+def test_how_much_faster_another_way_must_be(
+    bundle: bundles.EmotionBundle,
+    slow: Callable[..., list[Way]],
+    way: str,
+    s: float,
+    winner: Way,
+) -> None:
+    slow(**(dict.fromkeys(ALL, 0.01) | {way: s}))
+    assert choice_of(bundle).way == winner

@@ -166,3 +166,10 @@ def test_the_smaller_face_is_on_top() -> None:
     for faces in ([large, small], [small, large]):
         picture = annotate(gray(480, 640), faces)
         assert tuple(picture[180, 101]) == PALETTE[LABELS.index("anger")]
+
+
+def test_a_plate_leaves_the_face_above_free() -> None:
+    faces = [make_face((200, 200, 100, 100)), make_face((200, 90, 100, 100), "anger")]
+    picture = annotate(gray(480, 640), faces)
+    happiness = PALETTE[LABELS.index("happiness")]
+    assert not (picture[95:185, 205:295] == happiness).all(axis=2).any()

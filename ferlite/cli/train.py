@@ -242,6 +242,10 @@ def train(
     if resume and init is not None:
         raise UsageError("--resume goes on from the run's own weights; leave --init out")
     require_keras()
+    from ferlite.training.fit import check_free
+
+    if not resume:
+        check_free(options["out"])
     if task == "face":
         given = {k: v for k, v in options.items() if k not in _EMOTION_ONLY}
         _train_faces(resume=resume, init=init, **given)
@@ -262,11 +266,8 @@ def _train_faces(
     from ferlite.training.faces.data import joined
     from ferlite.training.faces.job import train_faces
     from ferlite.training.faces.photographs import SURE
-    from ferlite.training.fit import check_free
     from ferlite.training.recipes import FaceOptions
 
-    if not resume:
-        check_free(out)
     options = FaceOptions(
         extra_data=", ".join(folder.resolve().name for folder in extra_data),
         **{k: v for k, v in recipe.items() if v is not None},
@@ -305,12 +306,9 @@ def _train_emotion(
     from ferlite.training.classifier import open_classifier
     from ferlite.training.distill import Teaching
     from ferlite.training.emotion import train as fit
-    from ferlite.training.fit import check_free
     from ferlite.training.recipes import RECIPES
     from ferlite.training.records import fingerprint
 
-    if not resume:
-        check_free(out)
     options = replace(RECIPES[arch], **{k: v for k, v in recipe.items() if v is not None})
     size = _EMOTION_SIZE if size is None else size
     train_data = load_split(data, "train", protocol, size)

@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 from ferlite.errors import DataError, SinkError, UsageError
 from ferlite.training.bundle import inherited
 from ferlite.training.classifier import load_keras
-from ferlite.training.history import Row, read_history, write_history
+from ferlite.training.history import HISTORY, Row, read_history, write_history
 from ferlite.training.recipes import FitOptions
 from ferlite.training.records import BEST, LAST, RUN, fingerprint, read_run
 
-HISTORY, CHECKPOINT = "history.csv", "checkpoint.npz"
+CHECKPOINT = "checkpoint.npz"
 
 
 class Reporter(Protocol):

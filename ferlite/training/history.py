@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ferlite.errors import DataError
 
+HISTORY = "history.csv"
 Row = dict[str, float]
 
 
@@ -16,7 +17,7 @@ def read_history(folder: Path, *columns: str) -> list[Row]:
     columns: those it must have beside epoch and seconds.
     Raises DataError for a table without them, or with anything but numbers in it.
     """
-    path = folder / "history.csv"
+    path = folder / HISTORY
     if not path.is_file():
         return []
     try:

@@ -259,7 +259,23 @@ def test_balance_draws_rare_classes_oftener(trained: tuple[Path, Path]) -> None:
     np.testing.assert_allclose(wanted_draws(soft, 1) / len(data), odds, rtol=1e-4)
 
 
+def test_a_baseline_trains_on_stronger_views_when_told(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from ferlite.training.augment import Augmentation
+
+    command = ["train", "--data", trained[0], "--arch", "cnn711k", "--epochs", 1, "--batch", 70]
+    for flags, contrast in ([], 0.0), (["--augmentation", "strong"], Augmentation().contrast):
+        out = tmp_path / f"contrast{contrast}"
+        assert ferlite(*command, *flags, "--out", out).exit_code == 0
+        written = json.loads((out / "train.json").read_text())["options"]["augmentation"]
+        assert written["contrast"] == contrast
+    losses = {path.read_text().splitlines()[1].split(",")[2] for path in tmp_path.glob("*/*.csv")}
+    assert len(losses) == 2  # other views, another first epoch
+
+
 def test_the_cards_command_has_what_differs_from_the_recipe() -> None:
+    from ferlite.training.augment import Augmentation
     from ferlite.training.card import _commands
     from ferlite.training.recipes import RECIPES
 
@@ -276,6 +292,7 @@ def test_the_cards_command_has_what_differs_from_the_recipe() -> None:
     assert command() == plain + " --learning-rate 0.001 --weight-decay 0.0 --precision float32"
     changed = command(ema_decay=0.99, balance=0.25, targets="votes", patience_epochs=3)
     assert changed == command() + " --ema 0.99 --patience 3 --targets votes --balance 0.25"
+    assert command(augmentation=Augmentation()) == command() + " --augmentation strong"
 
 
 def test_soft_targets_are_the_stated_mixture(trained: tuple[Path, Path], exported: Path) -> None:

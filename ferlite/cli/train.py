@@ -25,7 +25,10 @@ ARCHS = ("ferlite-s", "cnn711k", "xception8", "efficientnet_b3", "resnet152v2")
 PROTOCOLS = ("majority", "fer2013", "folders")
 _EMOTION_SIZE = 48  # FER2013's
 _OF_A_TEACHER = ("teacher_weight", "teacher_sees", "teacher_scale", "teacher_offset")
-_EMOTION_ONLY = ("arch", "protocol", "targets", "balance", "teacher", *_OF_A_TEACHER, "imagenet")
+_EMOTION_ONLY = (
+    *("arch", "protocol", "targets", "balance", "augmentation"),
+    *("teacher", *_OF_A_TEACHER, "imagenet"),
+)
 # Columns of the history on the terminal, and their names there.
 _TRAINED = {"loss": "loss", "accuracy": "accuracy"}
 _JUDGED = {"valid_accuracy": "valid", "valid_ap": "valid AP"}
@@ -197,6 +200,11 @@ Examples:
     help="Emotion: 0 draws every picture once an epoch, 1 a class first, each equally often.",
 )
 @click.option(
+    "--augmentation",
+    type=click.Choice(["mild", "strong"]),
+    help="Emotion: geometry alone, or light, occlusion, blur, noise and mixup too.",
+)
+@click.option(
     "--teacher",
     type=click.Path(path_type=Path),
     multiple=True,
@@ -295,6 +303,7 @@ def _train_emotion(
     arch: str,
     protocol: str | None,
     size: int | None,
+    augmentation: str | None,
     teacher: tuple[Path, ...],
     teacher_weight: float,
     teacher_sees: Literal["picture", "view"],
@@ -306,9 +315,11 @@ def _train_emotion(
     from ferlite.training.classifier import open_classifier
     from ferlite.training.distill import Teaching
     from ferlite.training.emotion import train as fit
-    from ferlite.training.recipes import RECIPES
+    from ferlite.training.recipes import AUGMENTATIONS, RECIPES
     from ferlite.training.records import fingerprint
 
+    if augmentation is not None:
+        recipe["augmentation"] = AUGMENTATIONS[augmentation]
     options = replace(RECIPES[arch], **{k: v for k, v in recipe.items() if v is not None})
     size = _EMOTION_SIZE if size is None else size
     train_data = load_split(data, "train", protocol, size)

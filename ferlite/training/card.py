@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from typing import Any
 
-from ferlite.training.recipes import RECIPES, FaceOptions, TrainOptions
+from ferlite.training.recipes import AUGMENTATIONS, RECIPES, FaceOptions, TrainOptions
 
 WEAK_RECALL = 0.6
 FEW = 100
@@ -223,6 +224,9 @@ def _commands(facts: dict[str, Any]) -> list[str]:
         usual = getattr(recipe, name, None) if name in _STATED_IF_CHANGED else None
         if options.get(name, usual) != usual:
             settings += f" {flag} {options[name]}"
+    for name, augmentation in AUGMENTATIONS.items():
+        if options.get("augmentation") == asdict(augmentation) != asdict(recipe.augmentation):
+            settings += f" --augmentation {name}"
     for folder in filter(None, options.get("extra_data", "").split(", ")):
         settings += f" --extra-data {folder}"
     for teacher in filter(None, options.get("teacher", "").split(", ")):

@@ -124,21 +124,24 @@ class FaceOptions(FitOptions):
                 raise UsageError(f"{name} {getattr(self, name)} must be at least 1")
 
 
-# Flips, shifts, rotations and zoom, as the baselines were published.
-_GEOMETRY_ONLY = Augmentation(
-    rotation_deg=10.0,
-    scale_min=0.9,
-    scale_max=1.1,
-    shift_px=4.8,
-    shear=0.0,
-    contrast=0.0,
-    brightness=0.0,
-    gamma=0.0,
-    erase_probability=0.0,
-    blur_probability=0.0,
-    noise_probability=0.0,
-    mixup_alpha=0.0,
-)
+# By name. "mild": flips, shifts, rotations and zoom alone, as the baselines were published.
+AUGMENTATIONS = {
+    "mild": Augmentation(
+        rotation_deg=10.0,
+        scale_min=0.9,
+        scale_max=1.1,
+        shift_px=4.8,
+        shear=0.0,
+        contrast=0.0,
+        brightness=0.0,
+        gamma=0.0,
+        erase_probability=0.0,
+        blur_probability=0.0,
+        noise_probability=0.0,
+        mixup_alpha=0.0,
+    ),
+    "strong": Augmentation(),
+}
 
 
 def _baseline(arch: str, **changes: float) -> TrainOptions:
@@ -151,7 +154,7 @@ def _baseline(arch: str, **changes: float) -> TrainOptions:
         weight_decay=0.0,
         ema_decay=0.0,
         targets="majority",
-        augmentation=_GEOMETRY_ONLY,
+        augmentation=AUGMENTATIONS["mild"],
         **settings,  # type: ignore[arg-type]
     )
 

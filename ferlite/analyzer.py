@@ -53,7 +53,7 @@ class Analyzer:
         threshold were fitted on single crops: along a track a face is then called uncertain less
         or more often than the model's card says. 0 gives the single crop's own answer.
     track_memory_s: how long a face may be missed and keep its identity, seconds; where no frame
-        came since, four times as long.
+        came since, four times as long, and half a second at least.
     color: of the arrays that callers hand over: "bgr", "rgb" or "gray"; HxW is always grey.
 
     Safe to use from several threads: networks run concurrently, OpenCV takes turns, and each
@@ -206,11 +206,17 @@ class Analyzer:
         that come faster than they can be analysed are dropped (`Pipeline.dropped`). A caller's
         iterator of arrays that blocks keeps its thread after `close`, until it gives an array.
         """
+        if not isinstance(source, Source):
+            raise UsageError(
+                f"frames() of {type(source).__name__}: give an opened source, as "
+                "ferlite.sources.open_source gives it"
+            )
         classify = _Classify(self, self._tracks if tracks else None)
         pipeline: Pipeline[tuple[Frame, FrameResult]] = Pipeline(
             source,
             [self._detection(), ("classify", classify)],
             depth=FILE_DEPTH if source.info.kind == "video" else LIVE_DEPTH,
+            behind=1 if source.info.kind == "live" else 2,
             expendable=_is_live,
             weigh=lambda frame: math.prod(frame.pixels.shape),
             limit=PIXEL_BYTES,
@@ -285,6 +291,14 @@ class Analyzer:
                     f"detector {detector.name}: detect() gave {type(one).__name__};"
                     " ferlite.types.Detections are needed"
                 )
+            points = one.landmarks
+            shapes = [np.shape(one.boxes), np.shape(one.scores)]
+            shapes += [] if points is None else [np.shape(points)]
+            if shapes != [(len(one), 4), (len(one),), (len(one), 5, 2)][: len(shapes)]:
+                raise UsageError(
+                    f"detector {detector.name}: detect() gave shapes {shapes} of boxes, scores and"
+                    " landmarks; [n, 4], [n] and [n, 5, 2] are needed"
+                )
         return found
 
     def _crop(self, image: Picture, found: Detections) -> NDArray[Any]:
@@ -329,7 +343,7 @@ class Analyzer:
 
 def _several(pictures: Iterable[Any]) -> Iterable[Any]:
     """UsageError for what holds no pictures, or is one, whose rows would pass for grey ones."""
-    if is_one_picture(pictures):
+    if is_one_picture(pictures) or (isinstance(pictures, np.ndarray) and not pictures.ndim):
         shape = getattr(pictures, "shape", None)
         raise UsageError(f"a single array of shape {shape} was given; give a list of pictures")
     if not isinstance(pictures, Iterable):
@@ -346,6 +360,7 @@ class _Classify:
         self._tracker = Tracker(options)
         self._source = ("", "")  # name and kind
         self._index = -1
+        self._size = (0, 0)  # width and height of its last frame
         # The first free number of each source left, for when it comes again.
         self._numbers: dict[tuple[str, str], int] = {}
 
@@ -390,7 +405,10 @@ class _Classify:
             self._numbers[self._source] = self._tracker.next_number
             self._source = source
             self._tracker = Tracker(self._options, first=self._numbers.get(source, 1))
-        self._index = frame.index
+        elif frame.size != self._size:
+            (width, height), (width_before, height_before) = frame.size, self._size
+            self._tracker.rescale(width / width_before, height / height_before)
+        self._index, self._size = frame.index, frame.size
 
 
 def _is_live(frame: Frame) -> bool:

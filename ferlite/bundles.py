@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ferlite.errors import ModelError
+from ferlite.errors import ModelError, UsageError
 from ferlite.facts import MAX_DESCRIPTION_BYTES, Facts, shows
 
 METADATA_KEY = "ferlite_bundle"
@@ -205,8 +205,10 @@ def find(name_or_path: str | Path) -> Bundle:
     """The bundle with this name, in this folder, or of this lone `.onnx` file.
 
     A name ("emotion") is looked for in `models_dir`, then `user_dir`. The description is checked
-    here, the model files when they are loaded. Raises ModelError.
+    here, the model files when they are loaded. Raises ModelError; UsageError for what is no name.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise UsageError(f"model is {name_or_path!r:.80}; give a name, a folder or a .onnx file")
     path = Path(name_or_path)
     if path.suffix.lower() == ".onnx":
         return _from_onnx(path)

@@ -155,7 +155,8 @@ class Pipeline(Generic[T]):
 
     source: read on a thread of its own; one that has `close()` must allow it from another thread.
     stages: (name, function of one item, or `Together`) each run on a thread of its own.
-    depth: items that may wait for the first stage; for each of the others at most 2.
+    depth: items that may wait for the first stage. behind: and for each of the others, and for the
+        consumer; where that one is slow, so many more are old when it gets them.
     expendable: of two items for which this is true, the newer one replaces the older one where it
         would have to wait, as frames of a camera must.
     weigh, limit: the weight of an item, and of all that are under way; the source is read on when
@@ -179,13 +180,14 @@ class Pipeline(Generic[T]):
         stages: Sequence[Stage],
         *,
         depth: int = 2,
+        behind: int = 2,
         expendable: Callable[[Any], bool] | None = None,
         weigh: Callable[[Any], float] | None = None,
         limit: float = math.inf,
         stubborn: Callable[[], bool] | None = None,
     ) -> None:
-        if depth < 1:
-            raise ValueError(f"depth is {depth}; a queue holds at least 1 item")
+        if min(depth, behind) < 1:
+            raise ValueError(f"depth is {depth}, {behind}; a queue holds at least 1 item")
         self.seconds: dict[str, float] = {READ: 0.0} | {name: 0.0 for name, _ in stages}
         self._source = source
         self._stubborn = stubborn or (lambda: not _closable(source))
@@ -194,7 +196,7 @@ class Pipeline(Generic[T]):
         def weight(item: Any) -> float:
             return 0.0 if weigh is None or (expendable and expendable(item)) else weigh(item)
 
-        queues = [_Queue(depth, expendable), *(_Queue(min(depth, 2)) for _ in stages)]
+        queues = [_Queue(depth, expendable), *(_Queue(behind) for _ in stages)]
         self._first, self._last = queues[0], queues[-1]
         self._queues = queues
         # The threads hold the queues but not this object, so that it can be collected. Daemons:

@@ -26,7 +26,10 @@ REACH = 0.7
 GROWTH = 2.0
 # With few frames a second (`every`, `fps_limit`) a face of the last frame seen is kept for this
 # many memories, else each frame would start new tracks.
-SPARSE = 4.0
+SPARSE, SPARSE_S = 4.0, 0.5
+
+# Sizes that round differently, such as 960x540 and 640x360, 1920x1088 and 1280x720.
+SAME_RATIO = 1.02
 
 _IMPOSSIBLE = 1e6
 
@@ -47,7 +50,7 @@ _TRACK = np.dtype(
 @dataclass(frozen=True, slots=True)
 class TrackOptions:
     """memory_s: how long a face may be missed and keep its identity; where no frame came since it
-    was seen, `SPARSE` times as long.
+    was seen, `SPARSE` times as long, and `SPARSE_S` at least.
 
     smoothing_s: time constant of the exponential smoothing of emotions; 0 for none.
     """
@@ -100,7 +103,8 @@ class Tracker:
         else:
             t = max(t, self._last)
         seen, memory = self._tracks["t"], self.options.memory_s
-        self._keep(t - seen <= np.where(seen == self._last, SPARSE * memory, memory))
+        sparse = max(SPARSE * memory, SPARSE_S)
+        self._keep(t - seen <= np.where(seen == self._last, sparse, memory))
         self._last = t
         size = np.maximum(found[:, 2:], 1e-3)
         centre = found[:, :2] + size / 2
@@ -116,6 +120,16 @@ class Tracker:
         self._next += len(new)
         self._begin(numbers[new], t, centre[new], size[new])
         return [int(number) for number in numbers]
+
+    def rescale(self, across: float, down: float) -> None:
+        """The frames to come are so many times as wide and high, and show the same.
+
+        Ends all tracks where the ratio of the sides changes: then they show something else.
+        """
+        if not 1 / SAME_RATIO <= across / down <= SAME_RATIO:
+            self._keep(np.zeros(len(self), bool))
+        for name in ("centre", "size", "speed"):
+            self._tracks[name] *= (across, down)
 
     def smooth(
         self, t: float, numbers: Sequence[int], probabilities: NDArray[np.float32]

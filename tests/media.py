@@ -39,11 +39,13 @@ def write_clip(
     gop: int = 5,
     audio: bool = False,
     options: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """A clip of `frames` grey pictures, 64x48, or of `pictures`; pts in 1/12800 s (512 apart)."""
     pictures = pictures or [gray(i) for i in range(frames)]
     pts = pts or [i * 12800 // rate for i in range(len(pictures))]
     with av.open(str(path), "w", options=options or {}) as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "gray" if codec == "gif" else "yuv420p"

@@ -156,7 +156,7 @@ def test_a_single_picture_is_no_batch(analyzer: Analyzer, shape: tuple[int, ...]
 
 
 def test_what_holds_no_pictures(analyzer: Analyzer, scene: Image) -> None:
-    for wrong in (None, 5):
+    for wrong in (None, 5, np.array(5)):
         for call in (analyzer.analyze_batch, analyzer.classify):
             with pytest.raises(UsageError, match="was given; give a list of pictures"):
                 call(wrong)  # type: ignore[arg-type]
@@ -333,6 +333,21 @@ def test_behind_an_outage_sits_another(analyzer: Analyzer, portraits: Portraits)
         assert [r.received for r in results] == [frame.received for frame in seen]
 
 
+def test_a_stream_that_changes_its_resolution_keeps_identities(
+    analyzer: Analyzer, scene: Image
+) -> None:
+    height, width = scene.shape[:2]
+    smaller = cv2.resize(scene, (width * 2 // 3, height * 2 // 3), interpolation=cv2.INTER_AREA)
+    results = list(analyzer.stream([scene, scene, smaller, smaller]))
+    seen = [{face.emotion: face.track for face in result.faces} for result in results]
+    assert len(results[0].faces) == 2
+    by_place = [
+        [face.track for face in sorted(result.faces, key=lambda face: face.box[0])]
+        for result in results
+    ]
+    assert by_place == [by_place[0]] * 4, seen
+
+
 def test_a_detector_that_changes_another_is_asked_itself(folder: Path, scene: Image) -> None:
     none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     inner = open_detector(DEFAULT_DETECTOR, size=320)
@@ -369,6 +384,20 @@ def test_what_a_detector_owes(folder: Path, scene: Image) -> None:
         bare.analyze(scene)
     with pytest.raises(UsageError, match="gave NoneType"):
         list(bare.stream([scene]))
+    for boxes, scores, points in (
+        ((1, 5), (1,), None),
+        ((4,), (4,), None),
+        ((2, 4), (1,), None),
+        ((1, 4), (1,), (1, 10)),
+    ):
+        wrong = Detections(
+            np.ones(boxes, np.float32),
+            np.ones(scores, np.float32),
+            None if points is None else np.ones(points, np.float32),
+        )
+        bare.detector.detect = lambda image, wrong=wrong: wrong  # type: ignore[method-assign, misc]
+        with pytest.raises(UsageError, match=r"detector bare: detect\(\) gave shapes \[\("):
+            bare.analyze(scene)
 
 
 def test_live_frames_are_dropped_rather_than_late(folder: Path, portraits: Portraits) -> None:
@@ -570,7 +599,13 @@ def test_wrong_constructions(folder: Path) -> None:
     for threads in (1.5, -1, 257, 100_000, "two"):
         with pytest.raises(UsageError, match=f"threads is .?{threads}"):
             Analyzer(model=folder, threads=threads)  # type: ignore[arg-type]
-    assert Analyzer(open_detector("haar"), folder).detector.name == "haar"
+    for model in (None, 3):
+        with pytest.raises(UsageError, match=f"model is {model}; give a name"):
+            Analyzer(model=model)  # type: ignore[arg-type]
+    analyzer = Analyzer(open_detector("haar"), folder)
+    assert analyzer.detector.name == "haar"
+    with pytest.raises(UsageError, match=r"frames\(\) of str: give an opened source"):
+        analyzer.frames("clip.mp4")  # type: ignore[arg-type]
 
 
 @pytest.mark.shared

@@ -464,6 +464,24 @@ def test_a_source_read_to_its_end_may_be_read_again() -> None:
         assert list(Pipeline(source, [("a", str)])) == ["1", "2"]
 
 
+@pytest.mark.parametrize(("behind", "old"), [(1, 7), (2, 9)])
+def test_how_old_results_are_when_nobody_takes_them(behind: int, old: int) -> None:
+    given = list[int]()
+
+    def items() -> Iterator[int]:
+        for i in range(100):
+            given.append(i)
+            yield i
+
+    stages = [("a", lambda i: i), ("b", lambda i: i)]
+    pipeline = Pipeline(items(), stages, depth=2, behind=behind)
+    # One waits to be put, two stand in the first queue; a and b hold one and `behind` wait there.
+    wait_until(lambda: len(given) >= old)
+    time.sleep(0.2)
+    pipeline.close()
+    assert len(given) == old
+
+
 def test_only_the_first_queue_is_long() -> None:
     release, given = threading.Event(), list[int]()
 

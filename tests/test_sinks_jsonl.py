@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -99,8 +100,10 @@ def test_what_json_does_not_know_is_written_as_text() -> None:
 
 
 WRITER = """
+import resource
 import sys
 sys.path.insert(0, sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 from sink_records import make_face, make_frame
 from ferlite.errors import SinkError
 from ferlite.sinks import ReaderGone, StdoutJsonl
@@ -119,10 +122,10 @@ sink.finish()
 """
 
 
-def writer(stdout: int) -> subprocess.Popen[bytes]:
+def writer(stdout: int, limit: int = resource.RLIM_INFINITY) -> subprocess.Popen[bytes]:
     tests = Path(__file__).resolve().parent
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tests)],
+        [sys.executable, "-c", WRITER, str(tests), str(limit)],
         stdout=stdout,
         stderr=subprocess.PIPE,
         cwd=tests.parent,
@@ -150,8 +153,21 @@ def test_standard_output_on_a_full_disk() -> None:
         assert process.wait() == 0
     assert errors == (
         "cannot write 'standard output': No space left on device; "
-        "free some space or choose another output folder (-o)"
+        "free some space or send it elsewhere"
     )
+
+
+def test_a_full_disk_leaves_whole_records_in_a_file(tmp_path: Path) -> None:
+    """As in `ferlite detect clip.mp4 --stdout >> faces.jsonl`, day after day."""
+    records = tmp_path / "faces.jsonl"
+    for limit in (50_000, 200_000):
+        with records.open("ab") as file, writer(file.fileno(), limit=limit) as process:
+            assert process.stderr is not None
+            errors = process.stderr.read().decode()
+        assert errors.startswith("cannot write 'standard output': File too large")
+        lines = records.read_bytes().split(b"\n")
+        assert lines.pop() == b""
+        assert len([json.loads(line) for line in lines]) > limit // 1000
 
 
 def test_reader_gone_is_no_error_of_ferlite() -> None:

@@ -185,6 +185,7 @@ def test_sound_is_copied(tmp_path: Path, container: str, codec: str, layout: str
         ("avi", "pcm_s16le", 8000, "stereo"),
         ("mkv", "ac3", 48000, "stereo"),
         ("mkv", "pcm_s16le", 37000, "mono"),
+        ("avi", "libmp3lame", 11025, "mono"),  # MP4 holds MP3 from 16,000 samples a second
     ],
 )
 def test_sound_that_no_browser_plays_becomes_aac(
@@ -370,6 +371,27 @@ def test_sound_with_a_codec_that_cannot_be_decoded(
         path, times = annotate_clip(source, tmp_path / "out")
     assert times_of(path) == pytest.approx(times, abs=0.001)
     assert len(caplog.records) == 1
+
+
+def test_sound_of_no_known_kind_or_that_never_comes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unknown = make_clip(tmp_path / "unknown.mkv", EVEN, audio="pcm_s16le")
+    named = unknown.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT")
+    unknown.write_bytes(named)
+    silent = make_clip(tmp_path / "silent.ts", EVEN, audio="aac")
+    stream = silent.read_bytes()
+    packets = [stream[i : i + 188] for i in range(0, len(stream), 188)]
+    announced = [p for p in packets if int.from_bytes(p[1:3], "big") & 0x1FFF != 0x101]
+    assert len(announced) < len(packets)
+    silent.write_bytes(b"".join(announced))
+    for source in (unknown, silent):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            path, times = annotate_clip(source, tmp_path / "out")
+        assert len(times_of(path)) == len(times)
+        (record,) = caplog.records
+        assert "sound is missing" in record.getMessage()
 
 
 @pytest.mark.parametrize("gone", [False, True])

@@ -144,7 +144,7 @@ def test_closing_during_an_outage_does_not_wait(tmp_path: Path) -> None:
 
 
 def test_a_motion_jpeg_camera_over_http() -> None:
-    pictures = [cv2.imencode(".jpg", gray(i))[1].tobytes() for i in range(30)]
+    pictures = [cv2.imencode(".jpg", gray(i))[1].tobytes() for i in range(16)]
 
     def answer(connection: socket.socket) -> None:
         connection.recv(4096)
@@ -153,7 +153,7 @@ def test_a_motion_jpeg_camera_over_http() -> None:
         for picture in pictures:
             part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
             connection.sendall(part % len(picture) + picture + b"\r\n")
-            time.sleep(0.01)
+            time.sleep(0.15)
 
     with tcp_server(answer) as port:
         url = f"http://127.0.0.1:{port}/video"
@@ -161,8 +161,11 @@ def test_a_motion_jpeg_camera_over_http() -> None:
             assert source.info.kind == "live"
             frames = list(source)
     good = [f for f in frames if not f.error]
-    assert len(good) >= 28
-    assert np.all(np.diff([f.t for f in good]) >= 0)
+    assert len(good) >= 14
+    steps = np.diff([f.t for f in good])
+    assert np.all(steps >= 0)
+    # When they came: FFmpeg makes up stamps, 0.04 s apart. What it read when opening came at once.
+    assert np.median(steps[-8:]) > 0.08
     assert abs(good[0].image.mean() - level(0)) <= 5
 
 
@@ -420,6 +423,75 @@ def test_a_playlist_without_an_end_is_live(tmp_path: Path) -> None:
     )
     with http_server(tmp_path) as base, open_source(f"{base}/live.m3u8", QUICK) as source:
         assert source.info.kind == "live"
+
+
+@contextlib.contextmanager
+def _pictures_stop_and_sound_goes_on(folder: Path) -> Iterator[str]:
+    """The URL of a stream that does so."""
+    stream = write_clip(folder / "live.ts", 25, audio=True).read_bytes()
+    packets = [stream[i : i + 188] for i in range(0, len(stream), 188)]
+    sound = b"".join(p for p in packets if int.from_bytes(p[1:3], "big") & 0x1FFF != 0x100)
+    over = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(stream)
+        while not over.wait(0.02):
+            connection.sendall(sound)
+
+    with tcp_server(answer) as port:
+        try:
+            yield f"tcp://127.0.0.1:{port}"
+        finally:
+            over.set()
+
+
+def test_pictures_that_stop_while_sound_goes_on_are_an_outage(tmp_path: Path) -> None:
+    with _pictures_stop_and_sound_goes_on(tmp_path) as url:
+        frames = list(open_source(url, SourceOptions(timeout_s=1, reconnect_s=0)))
+    assert len(frames) > 20
+    assert [f.error for f in frames if f.error] == [f"{url}: connection lost: no picture for 1 s"]
+
+
+def test_closing_while_sound_goes_on_without_pictures(tmp_path: Path) -> None:
+    with _pictures_stop_and_sound_goes_on(tmp_path) as url:
+        source = open_source(url, SourceOptions(timeout_s=60))
+        rest = threading.Thread(target=lambda: list(source), daemon=True)
+        rest.start()
+        rest.join(0.5)
+        assert rest.is_alive()
+        source.close()
+        rest.join(20)
+        assert not rest.is_alive()
+
+
+def test_connections_without_a_picture_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = write_clip(tmp_path / "live.ts", 5)
+    for options, errors in (
+        (SourceOptions(reconnect_s=0.6), 2),
+        (SourceOptions(reconnect_s=math.inf, duration_s=0.6), 1),
+    ):
+        source = LiveSource("cam", lambda: open_container(f"file:{clip}", name="cam"), options)
+        monkeypatch.setattr(source, "_connected", lambda *_: iter(()))
+        frames = list(source)
+        assert [frame.t for frame in frames if frame.error] == [0.0] * errors
+
+
+def test_a_sender_ahead_of_the_clock_is_given_up_in_time(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "live.ts", 5, pts=[i * 8 * 12800 for i in range(5)])
+    tries = iter(range(99))
+
+    def connect() -> InputContainer:
+        if next(tries):
+            raise SourceError("cam: away")
+        return open_container(f"file:{clip}", name="cam")
+
+    with LiveSource("cam", connect, SourceOptions(reconnect_s=0.5)) as source:
+        started = time.monotonic()
+        *_, last = source
+        assert time.monotonic() - started < 20
+    assert last.t > 5 and "not back within 0.5 s" in str(last.error)
 
 
 def test_a_damaged_picture_of_a_stream_is_passed_over() -> None:

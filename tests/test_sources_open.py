@@ -18,6 +18,7 @@ from ferlite.sources import SourceOptions, open_source
 from ferlite.sources.arrays import ArraysSource
 from ferlite.sources.base import Sampler, expected
 from ferlite.sources.chain import Chain, Item
+from ferlite.sources.video import VideoSource
 from ferlite.types import SourceInfo
 
 
@@ -104,6 +105,32 @@ def test_a_file_url(tmp_path: Path) -> None:
     assert _names(path.as_uri()) == ["a b.png"]
 
 
+def test_a_file_url_of_no_file_reads_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _png(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert _names(f"file://localhost{path}") == ["a.png"]
+    for wrong in ("file://a.png", "file://", f"file://server{path}"):
+        with pytest.raises(UsageError, match="write file:///folder/name"):
+            open_source(wrong)
+
+
+def test_an_input_that_opens_and_is_gone_costs_no_other(tmp_path: Path) -> None:
+    clip, other = write_clip(tmp_path / "gone.mp4", 3), _png(tmp_path / "a.png")
+
+    def opened() -> VideoSource:
+        source = VideoSource(clip)
+        clip.unlink()
+        return source
+
+    image = SourceInfo(str(other), "image")
+    items = [Item(SourceInfo(str(clip), "video"), opened), Item(image, lambda: open_source(other))]
+    gone, good = Chain(items)
+    assert gone.error == f"{clip}: No such file or directory" and good.error is None
+    assert (gone.source.name, good.source.name) == (str(clip), str(other))
+
+
 def test_what_leads_nowhere_says_so(tmp_path: Path) -> None:
     (tmp_path / "list.csv").touch()
     cases = {
@@ -179,6 +206,11 @@ def test_arrays_are_copied() -> None:
             yield buffer
 
     assert [int(f.image[0, 0, 0]) for f in list(open_source(reuse()))] == [0, 1, 2]
+    rgb = SourceOptions(color="rgb")
+    turned = (picture[:, :, ::-1] for picture in reuse())  # turned again, it is the buffer
+    assert [int(f.image[0, 0, 0]) for f in list(open_source(turned, rgb))] == [0, 1, 2]
+    mapped = (picture.view(np.recarray) for picture in reuse())  # as of a memory-mapped file
+    assert [int(f.image[0, 0, 0]) for f in list(open_source(mapped))] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +266,10 @@ def test_a_broken_url_is_one_line_without_its_password(scheme: str) -> None:
     with pytest.raises(UsageError, match="no valid URL") as raised:
         open_source(f"{scheme}://me:secret@host\N{FULLWIDTH SOLIDUS}/x")  # quoted by urlsplit
     assert "secret" not in str(raised.value)
+    for sign in "#/?":  # what is behind it would be no part of the host
+        with pytest.raises(UsageError, match=r"no valid URL.* in a password as %2F %23") as raised:
+            open_source(f"{scheme}://me:sec{sign}ret@host/x")
+        assert "sec" not in str(raised.value) and "ret@" not in str(raised.value)
 
 
 def test_closing_while_an_input_is_opened() -> None:

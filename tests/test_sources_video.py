@@ -394,3 +394,12 @@ def test_time_never_falls_where_a_joined_file_begins_early(tmp_path: Path) -> No
     (tmp_path / "ab.ts").write_bytes(first.read_bytes() + early.read_bytes())
     times = [frame.t for frame in _frames(tmp_path / "ab.ts") if not frame.error]
     assert len(times) == 75 and times == sorted(times)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_title_in_another_encoding(tmp_path: Path, suffix: str) -> None:
+    clip = write_clip(tmp_path / f"clip{suffix}", 3, title="KaXse")
+    data = clip.read_bytes()
+    assert data.count(b"KaXse") == 1
+    clip.write_bytes(data.replace(b"KaXse", b"Ka\xe4se"))
+    assert [frame.error for frame in open_source(clip)] == [None] * 3

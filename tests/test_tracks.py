@@ -120,6 +120,26 @@ def test_few_frames_a_second_do_not_break_tracks() -> None:
     assert tracker.update(60.0, [box(104)]) == [2]
 
 
+@pytest.mark.parametrize("memory_s", [0.0, 0.005])
+def test_without_memory_a_face_in_every_frame_stays_itself(memory_s: float) -> None:
+    tracker = Tracker(TrackOptions(memory_s=memory_s))
+    assert [tracker.update(i * DT, [box(100)]) for i in range(5)] == [[1]] * 5
+    tracker.update(5 * DT, [])
+    assert tracker.update(6 * DT, [box(100)]) == [2]
+
+
+def test_another_resolution_of_the_same_view_keeps_faces() -> None:
+    tracker = Tracker()
+    for i in range(5):
+        numbers = tracker.update(i * DT, [box(300 + 20 * i), box(500 + 20 * i)])
+    assert numbers == [1, 2]
+    tracker.rescale(2 / 3, 2 / 3)  # 960x540 to 640x360: one stands where the other stood
+    smaller = [[coordinate * 2 / 3 for coordinate in box(x)] for x in (400, 600)]
+    assert tracker.update(5 * DT, smaller) == [1, 2]
+    tracker.rescale(2 / 3, 1.5)  # turned upright: what is where is not known
+    assert tracker.update(6 * DT, smaller) == [3, 4]
+
+
 def test_variable_frame_rate_follows_time_not_frames() -> None:
     tracker = Tracker()
     draw = np.random.default_rng(5)

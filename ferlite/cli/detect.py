@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -29,8 +30,9 @@ def _save(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 
 def _reads_from(folder: Path, sources: Sequence[str]) -> bool:
     """Whether a file in `folder` may be a source of the run, an earlier run's output among them."""
-    paths = [Path(source).resolve() for source in sources]
-    return any("**" in path.parts or folder.resolve() in (path, path.parent) for path in paths)
+    # Path.resolve raises where links go in a circle.
+    own, *paths = (Path(os.path.realpath(str(path))) for path in (folder, *sources))
+    return any("**" in path.parts or own in (path, path.parent) for path in paths)
 
 
 @click.command(

@@ -19,6 +19,8 @@ COPIED = frozenset({"aac", "mp3", "mp3float", "opus", "libopus", "flac"})
 # Sampling rates of AAC, ISO/IEC 14496-3 table 1.18.
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
+_LEAST_MP3_RATE = 16000  # of those that FFmpeg writes to MP4
+
 _TIMEOUT_S = 10.0  # of a video behind a URL
 
 _log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class SourceAudio:
         # "file:", or FFmpeg takes "talk: part 1.mp4" for a URL of the scheme "talk".
         found = f"file:{self._name}" if Path(self._name).exists() else self._name
         location = self._location or found
-        container = av.open(location, timeout=_TIMEOUT_S)
+        container = av.open(location, metadata_errors="replace", timeout=_TIMEOUT_S)
         self._stream = container.streams.audio[0] if container.streams.audio else None
         return container
 
@@ -103,9 +105,12 @@ class SourceAudio:
         import av
 
         try:
+            # A stream that is announced and never comes has no rate.
+            if self._stream.codec_context is None or not self._stream.codec_context.sample_rate:
+                raise ValueError("not a sound that can be decoded")
             if from_s is not None:
                 self._seek(from_s - 1)
-            if self._stream.codec_context.name in COPIED:
+            if self._copied():
                 self._copy = output.add_stream_from_template(self._stream)
             else:
                 self._encoder = self._add_aac(output)
@@ -143,6 +148,12 @@ class SourceAudio:
         if self._input is not None:
             self._input.close()
             self._input = None
+
+    def _copied(self) -> bool:
+        assert self._stream is not None
+        source = self._stream.codec_context
+        slow = source.name.startswith("mp3") and source.sample_rate < _LEAST_MP3_RATE
+        return source.name in COPIED and not slow
 
     def _add_aac(self, output: OutputContainer) -> AudioStream:
         assert self._stream is not None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -70,6 +72,7 @@ class JsonLines:
 class StdoutJsonl:
     """The same records on standard output, flushed one by one.
 
+    Of a file on a disk that is full, the last record is whole, or not there.
     Raises ReaderGone from `write` once the reader has closed the pipe, and SinkError where standard
     output is closed or a file on a full disk.
     """
@@ -85,10 +88,16 @@ class StdoutJsonl:
         """Records name their source themselves."""
 
     def write(self, frame: Frame, result: FrameResult) -> None:
+        size = self._file_size()
+        left = memoryview(to_json(result.to_dict()) + b"\n")
         try:
-            self._stream.write(to_json(result.to_dict()) + b"\n")
+            while left:  # python -u has no buffer: a write may be a part
+                left = left[self._stream.write(left) :]
             self._stream.flush()
         except OSError as error:
+            if size is not None:  # what a full disk cut short is taken back
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._stream.fileno(), size)
             # The stream still holds the record and would fail again when the interpreter closes
             # it at exit, so its descriptor is pointed at nothing (Python library, `signal`).
             nothing = os.open(os.devnull, os.O_WRONLY)
@@ -97,6 +106,14 @@ class StdoutJsonl:
             if isinstance(error, BrokenPipeError):
                 raise ReaderGone from None
             raise sink_error("standard output", error) from error
+
+    def _file_size(self) -> int | None:
+        """Bytes of the file that the records go to (`>> faces.jsonl`); None where it is none."""
+        try:
+            about = os.fstat(self._stream.fileno())
+        except OSError:  # a stream in memory
+            return None
+        return about.st_size if stat.S_ISREG(about.st_mode) else None
 
     def finish(self) -> None:
         """Nothing is held back."""

@@ -34,9 +34,14 @@ def part_of(path: Path) -> Path:
 
 
 def sink_error(path: Path | str, error: Exception) -> SinkError:
-    """The one-line SinkError for an operating system or FFmpeg error on an output."""
+    """The one-line SinkError for an operating system or FFmpeg error on an output.
+
+    path: or the name of what is no file in an output folder.
+    """
     code = getattr(error, "errno", None)
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(path, str):
+        remedy = "free some space or send it elsewhere"
+    elif code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         remedy = "free some space or choose another output folder (-o)"
     elif code in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "choose an output folder that you may write to (-o)"

@@ -95,7 +95,10 @@ def _resolve(spec: Any, options: SourceOptions) -> Item | list[Item]:
     if not text:
         raise UsageError("empty source name; name a file, folder, pattern, camera or URL")
     if text.startswith("file://"):
-        text = unquote(split_url(text).path)
+        parts = split_url(text)
+        if parts.netloc not in ("", "localhost") or not parts.path:
+            raise UsageError(f"{text}: no file of this machine; write file:///folder/name")
+        text = unquote(parts.path)
     elif isinstance(spec, str) and "://" in text:
         checked_scheme(text)
         return Item(SourceInfo(public_name(text), "live"), lambda: open_stream(text, options))

@@ -49,8 +49,8 @@ class ArraysSource(SourceBase):
             if not sampler.wants(t):
                 continue
             image = to_bgr(checked, options.color)
-            if image is checked:
-                image = checked.copy()
+            if np.may_share_memory(image, checked):
+                image = image.copy()
             height, width = image.shape[:2]
             if (width, height) != (self._info.width, self._info.height):
                 self._info = SourceInfo("arrays", "arrays", width, height)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self, get_args, runtime_checkable
+from typing import Any, Protocol, Self, get_args, runtime_checkable
 
 import numpy as np
 
@@ -80,8 +80,12 @@ class SourceOptions:
             raise UsageError(f"color={self.color!r}: give one of {', '.join(get_args(Color))}")
 
 
-def _finite(value: object, above: float = -math.inf) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value > above
+def _finite(value: Any, above: float = -math.inf) -> bool:
+    try:
+        number = math.fsum([value])  # not float(), which reads texts as well
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return math.isfinite(number) and number > above
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ class Item:
 
 
 class Chain(SourceBase):
-    """Reads its items in order; one that cannot be opened is a frame with `error`."""
+    """Reads its items in order; one that cannot be opened or read is a frame with `error`."""
 
     def __init__(self, items: Sequence[Item], options: SourceOptions | None = None) -> None:
         super().__init__(items[0].info, options or SourceOptions())
@@ -50,7 +50,13 @@ class Chain(SourceBase):
                 yield self.error_frame(str(error))
                 continue
             with source:
-                self._current = source
+                self._info, self._current = source.info, source
                 if self._closed.is_set():  # while it was being opened
                     return
-                yield from source
+                index, t = 0, 0.0
+                try:
+                    for frame in source:
+                        index, t = frame.index + 1, frame.t
+                        yield frame
+                except SourceError as error:  # read, it is opened once more
+                    yield self.error_frame(str(error), index, t)

@@ -51,7 +51,14 @@ def open_container(
 
     began = time.monotonic()
     try:
-        container = av.open(location, "r", format, options=options or {}, timeout=timeout_s)
+        container = av.open(
+            location,
+            "r",
+            format,
+            options=options or {},
+            metadata_errors="replace",  # titles are in any encoding
+            timeout=timeout_s,
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = explain(error, timeout_s)
         if timeout_s is not None and time.monotonic() - began >= timeout_s:

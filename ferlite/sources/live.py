@@ -23,6 +23,8 @@ SLOWEST_RETRY_S = 10.0
 # of a clock that was set, or damaged.
 LEAP_S = 10.0
 
+_NO_TIMESTAMPS = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS
+
 
 class LiveSource(SourceBase):
     """Frames as they happen, from a camera or a stream.
@@ -32,7 +34,7 @@ class LiveSource(SourceBase):
     back. `Frame.received` is the time of day. Every frame that arrives is delivered: whoever cannot
     keep up must drop some, which the pipeline does.
 
-    An outage (an error, an end, or nothing for timeout_s) gives one frame with `error` when it
+    An outage (an error, an end, or no picture for timeout_s) gives one frame with `error` when it
     begins. The connection is then tried again after 0.5 s, 1 s, 2 s ... at most 10 s, and `index`
     goes on counting, these frames included. If it is not back within reconnect_s, one more frame
     with `error` says so and the source ends.
@@ -81,7 +83,7 @@ class LiveSource(SourceBase):
         name, options = self._info.name, self._options
         clock = _Clock()
         sampler = Sampler(options, 0.0)
-        outage_began: float | None = None
+        outage_began: float | None = None  # by this machine's clock
         retry_s = FIRST_RETRY_S
         while not self._closed.is_set():
             try:
@@ -93,15 +95,15 @@ class LiveSource(SourceBase):
                 reason = "the stream ended"
             except (SourceError, av.FFmpegError) as error:
                 reason = explain(error, options.timeout_s).removeprefix(f"{name}: ")
-            if self._closed.is_set() or sampler.ended(clock.now()):
+            if self._closed.is_set() or sampler.ended(clock.waited()):
                 return
             t = clock.now()
             if outage_began is None:
-                outage_began = t
+                outage_began = time.monotonic()
                 yield self.error_frame(f"{name}: connection lost: {reason}", sampler.skip(), t)
                 if not options.reconnect_s:
                     return
-            left = outage_began + options.reconnect_s - t
+            left = outage_began + options.reconnect_s - time.monotonic()
             if left <= 0:
                 message = f"{name}: not back within {options.reconnect_s:g} s, gave up: {reason}"
                 yield self.error_frame(message, sampler.skip(), t)
@@ -119,17 +121,25 @@ class LiveSource(SourceBase):
         import av
 
         stream = video_stream(container, self._info.name)
+        # Demuxers of bare pictures make their time stamps up, at 25 pictures a second.
+        stamped = not container.format.flags & _NO_TIMESTAMPS
         convert = Converter()
         clock.connected()
-        for packet in container.demux(stream):
+        seen = time.monotonic()
+        # All streams: while sound goes on, asking for pictures alone would wait for ever.
+        for packet in container.demux():
             if self._closed.is_set():
                 return
+            if packet.stream is not stream:
+                if time.monotonic() - seen > self._options.timeout_s:
+                    raise SourceError(f"no picture for {self._options.timeout_s:g} s")
+                continue
             try:
-                pictures = packet.decode()
+                pictures = stream.decode(packet)
             except av.InvalidDataError:
                 continue  # joined between keyframes, or lost on the way: the next ones will do
             for picture in pictures:
-                if picture.pts is None or stream.time_base is None:
+                if picture.pts is None or stream.time_base is None or not stamped:
                     t = clock.read(None)
                 else:
                     t = clock.read(float(picture.pts * stream.time_base))
@@ -140,12 +150,14 @@ class LiveSource(SourceBase):
                     yield Frame(self._info, sampler.index, t, image, received=datetime.now(UTC))
                 else:
                     yield None
+            seen = time.monotonic()
 
 
 class _Clock:
     """Seconds since the first frame, over any number of connections."""
 
     def __init__(self) -> None:
+        self._made = time.monotonic()
         self._began: float | None = None  # this machine's clock at the first frame
         self._offset: float | None = None  # what turns the sender's time into ours
         self._last = 0.0
@@ -177,3 +189,7 @@ class _Clock:
         if self._began is None:
             return 0.0
         return max(self._last, time.monotonic() - self._began)
+
+    def waited(self) -> float:
+        """The same, but counted from the beginning where no frame has come yet."""
+        return time.monotonic() - self._made if self._began is None else self.now()

@@ -78,8 +78,14 @@ def public_name(url: str) -> str:
 def split_url(url: str) -> SplitResult:
     """`urllib.parse.urlsplit`, with a UsageError for what it cannot split."""
     try:
-        return urlsplit(url)
+        parts = urlsplit(url)
+        # Of rtsp://me:a#b@host, "a" would be the port: the password has to be escaped.
+        parts.port  # noqa: B018
+        return parts
     except ValueError:
         # Not its message: it may quote user and password.
         shown = " ".join(re.sub(r"//.*@", "//", url).split())
-        raise UsageError(f"{shown}: no valid URL; check how its host is written") from None
+        raise UsageError(
+            f"{shown}: no valid URL; check how its host is written, and write / # ? @ in a password"
+            " as %2F %23 %3F %40"
+        ) from None

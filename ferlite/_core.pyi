@@ -1,7 +1,7 @@
 """C++ core. ferlite.crops is its documented face; crops and canvases are filled in place.
 
-Each function runs without the GIL. An array of another dtype is a TypeError (nothing is converted),
-another shape or a value that cannot be computed with is a ValueError.
+All that computes runs without the GIL. An array of another dtype is a TypeError (nothing is
+converted), another shape or a value that cannot be computed with is a ValueError.
 """
 
 from collections.abc import Sequence

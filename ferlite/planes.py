@@ -86,6 +86,8 @@ class Planes:
         if not all(isinstance(plane, np.ndarray) for plane in planes):
             kinds = ", ".join(type(plane).__name__ for plane in planes)
             raise UsageError(f"planes {kinds} make no picture; give uint8 arrays y, u and v")
+        if not isinstance(self.matrix, YuvMatrix):
+            raise UsageError(f"matrix of planes is {self.matrix!r:.80}; give a YuvMatrix")
         whole, *smaller = (plane.shape for plane in planes)
         half = tuple((side + 1) // 2 for side in whole)
         if not (

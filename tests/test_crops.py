@@ -191,6 +191,16 @@ def test_a_frame_too_large_to_copy() -> None:
         np.testing.assert_allclose(got, np.broadcast_to(image[0, 0], got.shape), atol=0.01)
 
 
+@pytest.mark.parametrize("shape", [(1, 2**60), (2**60, 1), (1, 2**31)])
+def test_a_side_beyond_counting_is_refused(shape: tuple[int, int]) -> None:
+    image = np.broadcast_to(np.zeros((1, 1), np.uint8), shape)
+    for size, wide, high in (((16, 1), 3e38, 1), ((1, 16), 1, 3e38)):
+        with pytest.raises(UsageError, match="a side has at most 2147483647"):
+            crops.crop_faces(image, [[0, 0, wide, high]], size=size)
+    with pytest.raises(UsageError, match="a side has at most 2147483647"):
+        crops.letterbox(image, (32, 32))
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_threads_do_not_change_the_result(turned: bool) -> None:
     rng = np.random.default_rng(13)
@@ -363,6 +373,8 @@ INF, NAN = float("inf"), float("nan")
         ({"boxes": [["a", 0, 2, 2]]}, "boxes is not an array of numbers"),
         ({"boxes": [[0, 0, 2, 2], [0, NAN, 2, 2]]}, r"boxes\[1\] is \(0, nan, 2, 2\)"),
         ({"boxes": [[INF, 0, 2, 2]]}, r"boxes\[0\] is \(inf, 0, 2, 2\)"),
+        ({"boxes": [[10**400, 0, 2, 2]]}, "boxes is not an array of numbers"),
+        ({"boxes": np.ones((1, 4), complex)}, "boxes is not an array of numbers: complex"),
         ({"boxes": [[1e300, 0, 2, 2]]}, r"boxes\[0\] is \(inf, 0, 2, 2\)"),
         ({"boxes": [[0, 0, 0, 2]]}, r"boxes\[0\] is \(0, 0, 0, 2\)"),
         ({"boxes": [[0, 0, 2, -1.5]]}, r"boxes\[0\] is \(0, 0, 2, -1.5\)"),
@@ -375,6 +387,9 @@ INF, NAN = float("inf"), float("nan")
         ({"size": 48}, "size is 48"),
         ({"size": (1, 2, 3)}, r"size is \(1, 2, 3\)"),
         ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"dtype": []}, r"dtype is \[\]"),
+        ({"color": []}, r"color is \[\]"),
+        ({"image_color": []}, r"image_color is \[\]"),
         ({"layout": "HWC"}, "layout is 'HWC'"),
         ({"scale": NAN}, "scale is nan"),
         ({"offset": INF}, "offset is inf"),
@@ -402,6 +417,8 @@ def test_a_wrong_argument_is_named(change: dict[str, Any], named: str) -> None:
     ("change", "named"),
     [
         ({"padding": 300}, "padding is 300"),
+        ({"enlarge": "no"}, "enlarge is 'no'; give True or False"),
+        ({"enlarge": np.ones(3)}, "enlarge is array"),
         ({"padding": NAN}, "padding is nan"),
         ({"padding": "a"}, "padding is 'a'"),
         ({"scale": 1e300}, r"scale is 1e\+300"),

@@ -204,6 +204,8 @@ def test_planes_of_something_else_are_refused() -> None:
     plane = np.zeros((4, 4), np.uint8)
     with pytest.raises(UsageError, match="make no picture"):
         Planes([[1]], plane, plane, BT601)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="matrix of planes is None; give a YuvMatrix"):
+        Planes(plane, plane, plane, None)  # type: ignore[arg-type]
     numbers = YuvMatrix(*(np.float32(v) for v in BT601.values))
     assert crops.letterbox(Planes(plane, plane, plane, numbers), (4, 4))[1] == 1.0
 

@@ -68,8 +68,9 @@ def test_a_plate_at_the_edge_is_whole(height: int, width: int, corner: tuple[flo
     x, y = corner[0] * width - size / 2, corner[1] * height - size / 2
     picture = annotate(gray(height, width), [make_face((x, y, size, size))])
     yellow = (picture == PALETTE[1]).all(axis=2)
-    # Above and below the letters a plate is one colour from end to end, wider than the box.
-    rows = np.flatnonzero(yellow.sum(axis=1) > size)
+    # Above and below the letters a plate is one colour from end to end, wider than what is inside
+    # of the box.
+    rows = np.flatnonzero(yellow.sum(axis=1) > size * 0.75)
     top, bottom = rows[0], rows[-1] + 1
     columns = np.flatnonzero(yellow[top])
     left, right = columns[0], columns[-1] + 1

@@ -12,8 +12,8 @@
 
 // NumPy arrays as the views of the core. All of this runs without the GIL, so it only reads the
 // fields of the array structs and makes no Python object; whoever calls holds the arrays by const
-// reference. ferlite/crops.py has checked everything with better messages; what is checked again
-// here is what would otherwise read or write out of bounds.
+// reference. ferlite/crops.py has checked what needs no look at the elements, with better messages;
+// checked again here is what would otherwise read or write out of bounds. The core checks elements.
 namespace ferlite::bindings {
 
 // No implicit conversion anywhere: with noconvert() an array of another dtype is a TypeError.

@@ -1,6 +1,8 @@
 #include "resample.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -152,6 +154,13 @@ void require_pixels(const ImageView& image) {
     if (image.width < 1 || image.height < 1) {
         throw std::invalid_argument("the image is " + std::to_string(image.width) + "x" +
                                     std::to_string(image.height) + " pixels, so it is empty");
+    }
+    // Views that repeat one pixel reach any size; products of such sides would wrap.
+    constexpr std::ptrdiff_t longest = std::numeric_limits<std::int32_t>::max();
+    if (image.width > longest || image.height > longest) {
+        throw std::invalid_argument("the image is " + std::to_string(image.width) + "x" +
+                                    std::to_string(image.height) + " pixels; a side has at most " +
+                                    std::to_string(longest));
     }
 }
 

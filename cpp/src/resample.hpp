@@ -59,7 +59,7 @@ struct Scratch {
 // BGR frame is an RGB view whose channel stride is -1.
 ImageView with_forward_channels(ImageView image);
 
-void require_pixels(const ImageView& image);  // throws std::invalid_argument for an empty frame
+void require_pixels(const ImageView& image);  // throws std::invalid_argument: empty, or too large
 
 // Output rows [row_begin, row_end) of an upright rectangle, as scratch.columns and scratch.rows
 // say; the former are used up. The view must come from with_forward_channels.

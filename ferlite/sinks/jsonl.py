@@ -105,7 +105,8 @@ class StdoutJsonl:
             os.close(nothing)
             if isinstance(error, BrokenPipeError):
                 raise ReaderGone from None
-            raise sink_error("standard output", error) from error
+            remedy = "free some space or send it elsewhere"
+            raise sink_error("standard output", error, remedy) from error
 
     def _file_size(self) -> int | None:
         """Bytes of the file that the records go to (`>> faces.jsonl`); None where it is none."""

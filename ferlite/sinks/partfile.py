@@ -33,25 +33,23 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".ferlite.part")
 
 
-def sink_error(path: Path | str, error: Exception) -> SinkError:
+def sink_error(path: Path | str, error: Exception, remedy: str = "") -> SinkError:
     """The one-line SinkError for an operating system or FFmpeg error on an output.
 
-    path: or the name of what is no file in an output folder.
+    remedy: where it is no file in an output folder.
     """
     code = getattr(error, "errno", None)
-    if isinstance(path, str):
-        remedy = "free some space or send it elsewhere"
-    elif code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        remedy = "free some space or choose another output folder (-o)"
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        usual = "free some space or choose another output folder (-o)"
     elif code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        remedy = "choose an output folder that you may write to (-o)"
+        usual = "choose an output folder that you may write to (-o)"
     elif code in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        remedy = "move what stands in the way or choose another output folder (-o)"
+        usual = "move what stands in the way or choose another output folder (-o)"
     else:
-        remedy = "check the output folder or choose another (-o)"
+        usual = "check the output folder or choose another (-o)"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     # repr, because a file name may hold line breaks or bytes that are not text.
-    return SinkError(f"cannot write {str(path)!r}: {reason}; {remedy}")
+    return SinkError(f"cannot write {str(path)!r}: {reason}; {remedy or usual}")
 
 
 def _open_part(path: Path) -> io.FileIO:

@@ -25,7 +25,7 @@ COAST_TIME_S = 0.3
 REACH = 0.7
 GROWTH = 2.0
 # With few frames a second (`every`, `fps_limit`) a face of the last frame seen is kept for this
-# many memories, else each frame would start new tracks.
+# many memories, and so many seconds at least, else each frame would start new tracks.
 SPARSE, SPARSE_S = 4.0, 0.5
 
 # Sizes that round differently, such as 960x540 and 640x360, 1920x1088 and 1280x720.

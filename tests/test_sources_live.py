@@ -143,8 +143,8 @@ def test_closing_during_an_outage_does_not_wait(tmp_path: Path) -> None:
     timer.join()
 
 
-def test_a_motion_jpeg_camera_over_http() -> None:
-    pictures = [cv2.imencode(".jpg", gray(i))[1].tobytes() for i in range(16)]
+def _motion_jpeg(pictures: list[bytes], pause_s: float) -> Callable[[socket.socket], None]:
+    """What a camera answers over HTTP: one JPEG after another."""
 
     def answer(connection: socket.socket) -> None:
         connection.recv(4096)
@@ -153,13 +153,20 @@ def test_a_motion_jpeg_camera_over_http() -> None:
         for picture in pictures:
             part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
             connection.sendall(part % len(picture) + picture + b"\r\n")
-            time.sleep(0.15)
+            time.sleep(pause_s)
 
-    with tcp_server(answer) as port:
-        url = f"http://127.0.0.1:{port}/video"
-        with open_source(url, SourceOptions(reconnect_s=0)) as source:
-            assert source.info.kind == "live"
-            frames = list(source)
+    return answer
+
+
+def test_a_motion_jpeg_camera_over_http() -> None:
+    pictures = [cv2.imencode(".jpg", gray(i))[1].tobytes() for i in range(16)]
+
+    with (
+        tcp_server(_motion_jpeg(pictures, 0.15)) as port,
+        open_source(f"http://127.0.0.1:{port}/video", SourceOptions(reconnect_s=0)) as source,
+    ):
+        assert source.info.kind == "live"
+        frames = list(source)
     good = [f for f in frames if not f.error]
     assert len(good) >= 14
     steps = np.diff([f.t for f in good])
@@ -498,18 +505,8 @@ def test_a_damaged_picture_of_a_stream_is_passed_over() -> None:
     pictures = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in PICTURES]
     pictures[5] = b"\xff\xd8\xff\xd9" * 40
 
-    def answer(connection: socket.socket) -> None:
-        connection.recv(4096)
-        head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=frame\r\n\r\n"
-        connection.sendall(head)
-        for picture in pictures:
-            size = b"Content-Length: %d\r\n\r\n" % len(picture)
-            part = b"--frame\r\nContent-Type: image/jpeg\r\n" + size
-            connection.sendall(part + picture + b"\r\n")
-            time.sleep(0.01)
-
     with (
-        tcp_server(answer) as port,
+        tcp_server(_motion_jpeg(pictures, 0.01)) as port,
         open_source(f"http://127.0.0.1:{port}/v", SourceOptions(reconnect_s=0)) as source,
     ):
         frames = list(source)

@@ -271,6 +271,25 @@ def test_parameter_counts(name: str, parameters: int, trainable: int) -> None:
 
 @keras_needed
 @pytest.mark.train
+@pytest.mark.parametrize(("name", "wanted"), [("xception8", False), ("efficientnet_b3", "auto")])
+def test_only_depthwise_convolutions_in_bfloat16_are_compiled(name: str, wanted: object) -> None:
+    import keras
+
+    from ferlite.training.fit import _compiled
+    from ferlite.training.networks import build
+
+    if keras.config.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
+        pytest.skip("the backend decides here")
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        assert _compiled(build(name)) == wanted
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+@keras_needed
+@pytest.mark.train
 def test_start_weights_come_from_a_file(tmp_path: Path) -> None:
     import keras
 

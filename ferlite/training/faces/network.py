@@ -29,7 +29,8 @@ def _conv(x: Any, filters: int, kernel: int = 3, strides: int = 1) -> Any:
 
 def _wide(x: Any) -> Any:
     """A 5x5 depthwise convolution beside a shortcut: at stride 32 it sees a face of any size."""
-    y = layers.DepthwiseConv2D(5, padding="same", use_bias=False)(x)
+    # In float32 under any policy: TensorFlow's depthwise convolution in bfloat16 crawls.
+    y = layers.DepthwiseConv2D(5, padding="same", use_bias=False, dtype="float32")(x)
     y = layers.BatchNormalization(momentum=0.95)(y)
     y = conv_norm(y, x.shape[-1], kernel=1)
     return layers.ReLU()(layers.Add()([x, y]))

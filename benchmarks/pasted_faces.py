@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ferlite import bundles
 from ferlite.bundles import CropGeometry
 from ferlite.emotion import EmotionClassifier
-from ferlite.faces import Detector, open_detector, takes_batches
+from ferlite.faces import Detector, find_faces, open_detector
 from ferlite.training.data import EmotionData, load
 from ferlite.training.faces.photographs import Photograph, read_photographs
 from ferlite.types import Detections
@@ -141,11 +141,7 @@ def search(detector: Detector, scenes: Scenes) -> Iterator[tuple[Scene, Detectio
     """Each scene with its face alone, as the detector found it; None where it did not."""
     for start in range(0, len(scenes), BATCH):
         some = [scenes.scene(i) for i in range(start, min(start + BATCH, len(scenes)))]
-        images = [scene.image for scene in some]
-        if takes_batches(detector):
-            found = detector.detect_batch(images)
-        else:
-            found = [detector.detect(image) for image in images]
+        found = find_faces(detector, [scene.image for scene in some])
         for scene, faces in zip(some, found, strict=True):
             yield scene, _the_face(faces, scene.square)
 

@@ -16,7 +16,15 @@ import ferlite
 from ferlite import bundles
 from ferlite.emotion import EmotionClassifier
 from ferlite.errors import UsageError
-from ferlite.faces import DEFAULT_DETECTOR, Detector, Size, open_detector, seen_by, takes_batches
+from ferlite.faces import (
+    DEFAULT_DETECTOR,
+    Detector,
+    Size,
+    find_faces,
+    open_detector,
+    seen_by,
+    takes_batches,
+)
 from ferlite.pipeline import Pipeline, Stage, Together
 from ferlite.planes import Picture
 from ferlite.sources import Source, SourceOptions, open_source
@@ -126,7 +134,7 @@ class Analyzer:
         frames: a list of pictures or an array [n, h, w, 3]; UsageError for a single picture.
         """
         images = [self._bgr(frame, f"frame {i}") for i, frame in enumerate(_several(frames))]
-        found = self._find(images)
+        found = find_faces(self.detector, images)
         parts = [self._crop(image, one) for image, one in zip(images, found, strict=True)]
         if not parts:
             return []
@@ -267,7 +275,7 @@ class Analyzer:
         def detect(frames: list[Frame]) -> list[tuple[Frame, Detections | None]]:
             if len(frames) == 1:
                 return [self._detect(frames[0])]
-            found = self._find([seen_by(detector, frame) for frame in frames])
+            found = find_faces(detector, [seen_by(detector, frame) for frame in frames])
             return list(zip(frames, found, strict=True))
 
         return "detect", Together(detect, most)
@@ -275,31 +283,8 @@ class Analyzer:
     def _detect(self, frame: Frame) -> tuple[Frame, Detections | None]:
         if frame.error is not None:
             return frame, None
-        (found,) = self._find([seen_by(self.detector, frame)])
+        (found,) = find_faces(self.detector, [seen_by(self.detector, frame)])
         return frame, found
-
-    def _find(self, images: Sequence[Any]) -> list[Detections]:
-        """What the detector finds in each image; UsageError where it gives something else."""
-        detector = self.detector
-        if len(images) > 1 and takes_batches(detector):
-            found = detector.detect_batch(images)
-        else:
-            found = [detector.detect(image) for image in images]
-        for one in found:
-            if not isinstance(one, Detections):
-                raise UsageError(
-                    f"detector {detector.name}: detect() gave {type(one).__name__};"
-                    " ferlite.types.Detections are needed"
-                )
-            points = one.landmarks
-            shapes = [np.shape(one.boxes), np.shape(one.scores)]
-            shapes += [] if points is None else [np.shape(points)]
-            if shapes != [(len(one), 4), (len(one),), (len(one), 5, 2)][: len(shapes)]:
-                raise UsageError(
-                    f"detector {detector.name}: detect() gave shapes {shapes} of boxes, scores and"
-                    " landmarks; [n, 4], [n] and [n, 5, 2] are needed"
-                )
-        return found
 
     def _crop(self, image: Picture, found: Detections) -> NDArray[Any]:
         return self.classifier.crop(image, found.boxes, self.detector.name, found.landmarks)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from ferlite import arguments, bundles
 from ferlite.errors import UsageError
-from ferlite.faces.detector import Detector, Size, seen_by, takes_batches
+from ferlite.faces.detector import Detector, Size, find_faces, seen_by, takes_batches
 
 __all__ = [
     "DEFAULT_DETECTOR",
     "DETECTORS",
     "Detector",
     "Size",
+    "find_faces",
     "open_detector",
     "seen_by",
     "takes_batches",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
 
 from ferlite import arguments
 from ferlite.bundles import LARGEST_SIZE, SMALLEST_SIZE
+from ferlite.errors import UsageError
 from ferlite.types import Detections, Frame
 
 if TYPE_CHECKING:
@@ -71,6 +72,35 @@ def seen_by(detector: Detector, frame: Frame) -> Any:
     """The frame's picture as the detector takes it."""
     # Its class must say so itself: a wrapper that passes attributes on, or a subclass, may not.
     return frame.pixels if vars(type(detector)).get("takes_planes") is True else frame.image
+
+
+def find_faces(detector: Detector, images: Sequence[Any]) -> list[Detections]:
+    """What the detector finds in each image, several in one run where it takes batches.
+
+    images: uint8 [h, w, 3] BGR, or as `seen_by` gives them. UsageError where the detector gives
+    something else than `Detections` of one length.
+    """
+    import numpy as np
+
+    if len(images) > 1 and takes_batches(detector):
+        found = detector.detect_batch(images)
+    else:
+        found = [detector.detect(image) for image in images]
+    for one in found:
+        if not isinstance(one, Detections):
+            raise UsageError(
+                f"detector {detector.name}: detect() gave {type(one).__name__};"
+                " ferlite.types.Detections are needed"
+            )
+        points = one.landmarks
+        shapes = [np.shape(one.boxes), np.shape(one.scores)]
+        shapes += [] if points is None else [np.shape(points)]
+        if shapes != [(len(one), 4), (len(one),), (len(one), 5, 2)][: len(shapes)]:
+            raise UsageError(
+                f"detector {detector.name}: detect() gave shapes {shapes} of boxes, scores and"
+                " landmarks; [n, 4], [n] and [n, 5, 2] are needed"
+            )
+    return found
 
 
 def empty(*, landmarks: bool) -> Detections:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ferlite import sinks, sources
 from ferlite.cli import main
+from ferlite.cli.detect import _reads_from
 from ferlite.sinks import open_sinks
 
 
@@ -108,7 +109,7 @@ def test_a_source_in_the_output_folder_is_not_written_over(
     assert names(tmp_path / "b") == [*(f"x-{number}.mp4" for number in range(2, 6)), "x.mp4"]
 
 
-@pytest.mark.parametrize("again", ["out/x.mp4", "out", "out/*.mp4", "*/**"])
+@pytest.mark.parametrize("again", ["out/x.mp4", "out", "out/*.mp4", "*/**", "*/*"])
 def test_an_output_that_is_a_source_now_stays(
     detect: Any, clip: Path, tmp_path: Path, again: str
 ) -> None:
@@ -122,6 +123,30 @@ def test_an_output_that_is_a_source_now_stays(
     assert detect("a/x.mkv", again, *options).exit_code == 0
     assert (tmp_path / "out" / "x.mp4").read_bytes() == before
     assert "x-2.mp4" in names(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("res", True),
+        ("res/a.jpg", True),
+        ("res/*.jpg", True),
+        ("r?s/a.*", True),
+        ("**/a.jpg", True),
+        ("res/photos", False),
+        ("res/photos/*.jpg", False),
+        ("0", False),
+        ("rtsp://camera/res", False),
+    ],
+)
+def test_the_output_folder_may_hold_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, expected: bool
+) -> None:
+    (tmp_path / "res" / "photos").mkdir(parents=True)
+    (tmp_path / "res" / "a.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    assert _reads_from(Path("res"), [source]) == expected
+    assert not _reads_from(Path(), ["0", "rtsp://camera/stream"])
 
 
 def test_two_runs_into_one_folder(detect: Any, clip: Path, tmp_path: Path) -> None:

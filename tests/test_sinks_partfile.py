@@ -61,10 +61,11 @@ def test_only_what_ferlite_wrote_is_replaced_and_no_source(tmp_path: Path) -> No
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / name).write_bytes(b"precious")
     (tmp_path / "d.jpg").symlink_to("nowhere")
+    (tmp_path / "c.png").touch()
     names = OutputNames(tmp_path, lambda path: path.name in ("b.jpg", "c.jpg"))
     for source, given in (
         ("elsewhere/a.png", "a-2.jpg"),
-        ("elsewhere/b.png", "b.jpg"),
+        (str(tmp_path / "b.png"), "b.jpg"),  # where no such file is
         (str(tmp_path / "c.png"), "c-2.jpg"),  # c.jpg may be a source as well
         ("elsewhere/d.png", "d-2.jpg"),
     ):

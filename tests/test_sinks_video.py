@@ -462,6 +462,35 @@ def test_resident_memory_is_flat(tmp_path: Path) -> None:
     assert after - before < 3  # MiB
 
 
+def test_a_gap_longer_than_mp4_can_hold(tmp_path: Path) -> None:
+    # A camera that was away for the night; MP4 holds gaps of 23,861 seconds.
+    sink = AnnotatedVideo(tmp_path / "out")
+    info = SourceInfo("camera", "live", 64, 48, fps=25.0)
+    sink.begin(info)
+    for i, t in enumerate((0.0, 0.04, 30000.0, 30000.04)):
+        sink.write(*make_frame(info, i, t))
+    sink.finish()
+    times = times_of(tmp_path / "out" / "camera.mp4")
+    longest = 0.04 + 2**31 / 90_000 - 1
+    assert times == pytest.approx([0, 0.04, longest, 30000, 30000.04], abs=1e-3)
+
+
+def test_pictures_too_large_for_h264_cost_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = AnnotatedVideo(tmp_path / "out")
+    info = SourceInfo("wide.mkv", "video", 16386, 2, fps=25.0)
+    sink.begin(info)
+    for i in range(2):
+        image = np.zeros((2, 16386, 3), np.uint8)
+        sink.write(*make_frame(info, i, i / 25, image=image))
+    sink.finish()
+    assert not list((tmp_path / "out").iterdir())
+    assert caplog.messages == [
+        "wide.mkv: no annotated video, H.264 holds at most 16384 pixels a side"
+    ]
+
+
 def test_each_source_gets_its_own_file(tmp_path: Path) -> None:
     sink = AnnotatedVideo(tmp_path, threads=1)
     for name, frames in (("a/x.mp4", 3), ("b/x.avi", 2), ("c/y.mp4", 1)):
@@ -502,9 +531,20 @@ def test_an_odd_rate_leaves_the_times_as_they_are(tmp_path: Path, fps: float) ->
     assert times_of(tmp_path / "odd.mp4") == pytest.approx([0, 0.04, 0.08], abs=1e-3)
 
 
-def test_sound_whose_time_goes_back_is_left_out(tmp_path: Path) -> None:
+def test_sound_whose_time_goes_back_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     audio = SourceAudio(str(make_clip(tmp_path / "clip.mp4", EVEN[:2], audio="aac")))
-    stamps = (0, 1024, 512, 1024, 2048)
-    packets: Any = (SimpleNamespace(size=1, dts=stamp, pts=stamp) for stamp in stamps)
-    audio._packets = packets
-    assert [packet.dts for packet in iter(audio._read, None)] == [0, 1024, 2048]
+
+    def read(*stamps: int) -> list[int]:
+        audio._last_dts = None
+        packets: Any = (
+            SimpleNamespace(size=1, dts=stamp, pts=stamp, time_base=1 / 16000) for stamp in stamps
+        )
+        audio._packets = packets
+        return [packet.dts for packet in iter(audio._read, None) if packet.dts is not None]
+
+    assert read(0, 1024, 512, 1024, 2048) == [0, 1024, 2048] and not caplog.messages
+    # Where files were joined, the sound would play beside other pictures from here on.
+    assert read(0, 32000, 0, 48000) == [0, 32000]
+    assert "its clock starts anew midway" in caplog.text

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -457,6 +458,35 @@ def test_pictures_that_stop_while_sound_goes_on_are_an_outage(tmp_path: Path) ->
         frames = list(open_source(url, SourceOptions(timeout_s=1, reconnect_s=0)))
     assert len(frames) > 20
     assert [f.error for f in frames if f.error] == [f"{url}: connection lost: no picture for 1 s"]
+
+
+def test_pictures_that_never_decode_are_an_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "UNDECODED_S", 0.5)
+    # Packets between keyframes alone: no parameter sets, so that nothing can be decoded.
+    clip = write_clip(tmp_path / "clip.mp4", 200, gop=200)
+    with av.open(str(clip)) as whole, av.open(str(tmp_path / "rest.ts"), "w") as rest:
+        stream = rest.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.size and not packet.is_keyframe:
+                packet.stream = stream
+                rest.mux(packet)
+    content = (tmp_path / "rest.ts").read_bytes()
+    over = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        while not over.wait(0.005):
+            connection.sendall(content)
+
+    with tcp_server(answer) as port:
+        url = f"tcp://127.0.0.1:{port}"
+        try:
+            frames = list(open_source(url, SourceOptions(timeout_s=0.5, reconnect_s=0)))
+        finally:
+            over.set()
+    said = f"{url}: connection lost: no picture that can be decoded for 0.5 s"
+    assert [f.error for f in frames] == [said]
 
 
 def test_closing_while_sound_goes_on_without_pictures(tmp_path: Path) -> None:

@@ -260,6 +260,46 @@ def test_a_stream_without_time_stamps_counts(tmp_path: Path) -> None:
     assert [f.t for f in frames] == pytest.approx([i / 25 for i in range(10)])
 
 
+def _restamp(monkeypatch: pytest.MonkeyPatch, changed: dict[int | None, int | None]) -> None:
+    """Pictures of these time stamps come with others, or with none."""
+    stamp = video._Reading._stamp
+
+    def restamped(reading: video._Reading, picture: av.VideoFrame) -> float:
+        if picture.pts in changed:
+            picture.pts = changed[picture.pts]
+        return stamp(reading, picture)
+
+    monkeypatch.setattr(video._Reading, "_stamp", restamped)
+
+
+@pytest.mark.parametrize("start_s", [0.0, 40.0])
+def test_a_picture_without_a_time_stamp_follows_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_s: float
+) -> None:
+    # Pictures are missing before it, or were passed over by a seek.
+    pts = [i * 512 for i in range(25)] + [(i + 1000) * 512 for i in range(25)]
+    path = write_clip(tmp_path / "clip.ts", pts=pts, frames=50)
+    whole = [f.t for f in _frames(path)]
+    with av.open(str(path)) as container:
+        stamped = [frame.pts for frame in container.decode(video=0)]
+    _restamp(monkeypatch, dict.fromkeys(stamped[30:32]))
+    times = [f.t for f in _frames(path, SourceOptions(start_s=start_s))]
+    assert times == pytest.approx(whole[25:] if start_s else whole)
+
+
+def test_a_stamp_that_leaps_ahead_is_believed_when_the_next_agrees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_clip(tmp_path / "slow.mp4", 4, pts=[i * 60 * 12800 for i in range(4)])
+    assert [f.t for f in _frames(path)] == [0, 60, 120, 180]
+    path = write_clip(tmp_path / "clip.mp4", 40)
+    whole = [f.t for f in _frames(path)]
+    _restamp(monkeypatch, {20 * 512: 9999 * 512})
+    frames = _frames(path)
+    assert [f.t for f in frames] == [*whole[:20], whole[19], *whole[21:]]
+    assert [abs(_which(f) - level(i)) <= 4 for i, f in enumerate(frames)] == [True] * 40
+
+
 def _with_b_frames(path: Path, codec: str, frames: int) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
@@ -318,6 +358,24 @@ def test_a_start_past_the_end_raises(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", 10)
     with pytest.raises(SourceError, match=r"start at 9 s is past its end at 0\.40 s"):
         open_source(path, SourceOptions(start_s=9))
+    # Where no header says how long a file is, reading it shows.
+    bare = write_clip(tmp_path / "bare.h264", 10)
+    for start_s in (9, 1e15):
+        (frame,) = _frames(bare, SourceOptions(start_s=start_s))
+        said = f"start at {start_s:g} s is past its end at 0.36 s"
+        assert frame.error == f"{bare}: {said}"
+
+
+def test_a_matroska_file_that_begins_late_is_whole(tmp_path: Path) -> None:
+    # As the second file of a recording in segments.
+    late = write_clip(tmp_path / "late.mkv", 50, pts=[(200 + i) * 512 for i in range(50)])
+    with open_source(late) as source:
+        assert source.info.duration_s == pytest.approx(2.0)
+        frames = list(source)
+    assert [f.error for f in frames] == [None] * 50 and frames[0].t == 8.0
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(late.read_bytes()[:-1500])
+    assert "truncated: ends at " in str(_frames(cut)[-1].error)
 
 
 def test_hostile_sizes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,6 +233,10 @@ def test_folder_a_class(tmp_path: Path) -> None:
     assert load(tmp_path, "train", size=64).images.shape == (3, 64, 64)
     with pytest.raises(DataError, match="no folder test/"):
         load(tmp_path, "test")
+    for name in ("angry", "bored"):
+        (tmp_path / "train" / name).rename(tmp_path / name)
+    with pytest.raises(DataError, match="has one class, happiness; two are"):
+        load(tmp_path, "train")
 
 
 def test_misuse_is_named(tmp_path: Path) -> None:

@@ -238,6 +238,12 @@ def test_keras_weights_score_as_their_network(
     of = {metric: value for (_, _, metric), value in figures(tmp_path / "r").items()}
     assert {name: of[name] for name in BY_HAND} == pytest.approx(BY_HAND, abs=1e-5)
     assert of["parameters"] == 60
+    # Weights of something else, whose size cannot be freed.
+    pictures = keras.Input((48, 48, 1))
+    scores = keras.layers.Dense(8, name="logits")(keras.layers.Flatten()(pictures))
+    keras.Model(pictures, scores).save(tmp_path / "emotion.keras")
+    result = ferlite(*command[:-1], tmp_path / "emotion.keras")
+    assert result.exit_code == 2 and "a face detector gives stride8" in result.output
 
 
 def test_wrong_use_is_one_clear_line(data: Path, network: Path, tmp_path: Path) -> None:

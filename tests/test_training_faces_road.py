@@ -395,6 +395,8 @@ def test_a_copy_of_fixed_size(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
     shape = onnx.load(str(tmp_path / "64.onnx")).graph.output[1].type.tensor_type.shape.dim
     assert [dim.dim_value for dim in shape] == [1, 15, 4, 4]
+    result = ferlite("export", source, "--size", 64, "--out", tmp_path / "a.onnx", "--name", "mine")
+    assert result.exit_code == 2 and "--name does not go with --size" in result.output
     before = source.read_bytes()
     with pytest.raises(UsageError, match="is the network itself"):
         fix_size(source, tmp_path / "." / "any.onnx", 64)

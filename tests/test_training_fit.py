@@ -297,11 +297,22 @@ def test_start_weights_come_from_a_file(tmp_path: Path) -> None:
 
     keras.utils.set_random_seed(11)
     body = keras.applications.EfficientNetB3(include_top=False, weights=None, pooling="avg")
+
+    # As in the published files: where the layer takes a variance, they hold its root.
+    def normalization(network: Any) -> Any:
+        return next(x for x in network.layers if isinstance(x, keras.layers.Normalization))
+
+    mean, root, _ = normalization(body).weights
+    mean.assign([0.485, 0.456, 0.406])
+    root.assign([0.229, 0.224, 0.225])
     body.save_weights(tmp_path / "notop.weights.h5")
     keras.utils.set_random_seed(12)
     model = build("efficientnet_b3", weights=tmp_path / "notop.weights.h5")
     stem = [m.get_layer("stem_conv").get_weights()[0] for m in (body, model)]
     np.testing.assert_array_equal(*stem)
+    normalized = normalization(model)(np.full((1, 2, 2, 3), 0.5, np.float32))
+    expected = (0.5 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(normalized[0, 0, 0], expected, rtol=1e-4)
     (tmp_path / "broken.weights.h5").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"broken\.weights\.h5"):
         build("efficientnet_b3", weights=tmp_path / "broken.weights.h5")

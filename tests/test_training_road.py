@@ -279,11 +279,15 @@ def test_the_cards_command_has_what_differs_from_the_recipe() -> None:
     from ferlite.training.card import _commands
     from ferlite.training.recipes import RECIPES
 
+    int8 = {"accuracy": 0.5, "calibration_images": 1024, "calibration_seed": 2}
+
     def command(**changes: Any) -> str:
         options = dataclasses.asdict(dataclasses.replace(RECIPES["cnn711k"], **changes))
         training = {"options": options, "init": "my start.keras 0123456789ab"}
         facts = {"task": "emotion", "training": training, "input": {"width": 64}}
-        made = _commands({**facts, "metrics": {"protocol": "fer2013"}})[2]
+        made = _commands({**facts, "metrics": {"protocol": "fer2013", "int8": int8}})
+        assert made[4] == "ferlite quantize MODEL --data FER --images 1024 --seed 2"
+        made = made[2]
         assert made.endswith(" --init 'my start.keras'")
         return made.removesuffix(" --init 'my start.keras'")
 
@@ -513,10 +517,82 @@ def test_licence_and_data_of_the_first_weights_stay(
     assert (tuned["license"], tuned["data"]) == (again["license"], again["data"])
 
 
+def test_a_network_that_ends_in_softmax_is_exported_as_such(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    import keras
+    import onnx
+
+    from ferlite import emotion, session
+    from ferlite.training.classifier import load_keras, open_classifier
+    from ferlite.training.data import load
+
+    data, run = trained
+    body = load_keras(run / "best.keras")
+    own = keras.Model(body.inputs, keras.layers.Softmax()(body.outputs[0]))
+    own.save(tmp_path / "own.keras")
+    shutil.copy(run / "train.json", tmp_path)
+    result = ferlite("export", tmp_path / "own.keras", "--data", data, "--out", tmp_path / "model")
+    assert result.exit_code == 0
+    bundle = find(tmp_path / "model")
+    assert bundle.task == "emotion" and bundle.output == "probabilities"
+    path = tmp_path / "model" / "model.onnx"
+    assert [o.name for o in onnx.load(str(path)).graph.output] == ["probabilities"]
+    # The runtime says what `ferlite evaluate` says.
+    images = load(data, "valid", "majority", 48).images
+    evaluated = open_classifier(path)
+    raw = session.create(path, provider="cpu").run(evaluated.input(images))[0]
+    said = emotion.probabilities(bundle, raw, "own")
+    np.testing.assert_allclose(said, evaluated.probabilities(images), atol=1e-5)
+    assert not np.allclose(said, raw, atol=1e-3) or bundle.temperature == 1
+
+
+def test_keras_files_that_score_no_pictures_are_one_line(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    import keras
+
+    from ferlite.training.classifier import load_keras
+
+    data, run = trained
+    shutil.copy(run / "train.json", tmp_path)
+    body = load_keras(run / "best.keras")
+    keras.Model(body.inputs, [body.outputs[0]] * 2).save(tmp_path / "two.keras")
+    body.set_weights([np.full_like(w, np.nan) for w in body.get_weights()])
+    body.save(tmp_path / "nan.keras")
+    for name, said in (("two", "has 2 outputs, not one score"), ("nan", "is not a finite number")):
+        result = ferlite("evaluate", tmp_path / f"{name}.keras", "--data", data)
+        assert result.exit_code == 1 and said in result.output.splitlines()[-1]
+    result = ferlite("evaluate", run / "best.keras", "--data", data, "--out", "")
+    assert result.exit_code == 2 and "it is empty; give a name or path" in result.output
+
+
+def test_features_of_a_network_that_ends_in_a_convolution(tmp_path: Path) -> None:
+    from ferlite.training import require_keras
+
+    require_keras()
+    from ferlite.training.classifier import open_classifier
+    from ferlite.training.export import convert
+    from ferlite.training.networks import build
+
+    network = build("xception8", 7, 48)
+    network.save(tmp_path / "x.keras")
+    convert(network, tmp_path / "x.onnx")
+    images = np.random.default_rng(1).integers(0, 256, (2, 48, 48), np.uint8)
+    trained = open_classifier(tmp_path / "x.keras", embedding=True)
+    scaling = {"scale": trained.scale, "offset": trained.offset}
+    converted = open_classifier(tmp_path / "x.onnx", embedding=True, **scaling)
+    one, other = (network.embedding(images) for network in (trained, converted))
+    assert one is not None and other is not None and one.shape == (2, 256)
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 def test_wrong_files_are_one_clear_line(trained: tuple[Path, Path], tmp_path: Path) -> None:
     data, run = trained
     (tmp_path / "broken.keras").write_bytes(b"nothing")
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "bundle.json").write_text('{"task": "emotion"}')
     cases = [
         (["evaluate", tmp_path / "none.onnx", "--data", data], "does not exist"),
         (["evaluate", tmp_path / "broken.onnx", "--data", data], "broken.onnx"),
@@ -525,6 +601,8 @@ def test_wrong_files_are_one_clear_line(trained: tuple[Path, Path], tmp_path: Pa
         (["evaluate", run / "best.keras", "--data", tmp_path / "no"], "does not exist"),
         (["export", tmp_path / "broken.keras", "--data", data, "--out", tmp_path / "o"], "Keras"),
         (["quantize", tmp_path, "--data", data], "bundle.json"),
+        (["quantize", tmp_path / "m", "--data", data, "--seed", -1], "seed -1 must be 0"),
+        (["train", "--data", data, "--out", tmp_path / "m"], "m holds a model; name another"),
         (["train", "--data", tmp_path, "--out", tmp_path / "r"], "holds no data set"),
         (["train", "--data", data, "--out", tmp_path / "r", "--epochs", 0], "epochs 0"),
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from fnmatch import fnmatch
+from glob import has_magic
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +34,15 @@ def _reads_from(folder: Path, sources: Sequence[str]) -> bool:
     """Whether a file in `folder` may be a source of the run, an earlier run's output among them."""
     # Path.resolve raises where links go in a circle.
     own, *paths = (Path(os.path.realpath(str(path))) for path in (folder, *sources))
-    return any("**" in path.parts or own in (path, path.parent) for path in paths)
+
+    def reads(path: Path) -> bool:
+        if path.exists():
+            return own == (path if path.is_dir() else path.parent)
+        # Here "*" stands for any number of folders, as "**" does: rather too careful.
+        found_in = str(path.parent)
+        return has_magic(str(path)) and ("**" in path.parts or fnmatch(str(own), found_in))
+
+    return any(map(reads, paths))
 
 
 @click.command(

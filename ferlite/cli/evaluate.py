@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from ferlite.cli.params import Name
 from ferlite.cli.train import PROTOCOLS, load_split, protocol_of
 from ferlite.errors import DataError, UsageError
 
@@ -46,7 +47,7 @@ Examples:
     "--split", type=click.Choice(["train", "valid", "test"]), default="valid", show_default=True
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Write tables and plots here."
+    "--out", type=Name(path_type=Path, file_okay=False), help="Write tables and plots here."
 )
 @click.option("--threads", type=int, default=1, show_default=True, help="For an ONNX network.")
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Default: what the data allow.")

@@ -84,6 +84,11 @@ def export(
     from ferlite.training import require, require_keras
 
     if size is not None:
+        for name in (*options, "data"):
+            given = ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+            if given and name != "out":
+                flag = "license" if name == "license_" else name.replace("_", "-")
+                raise UsageError(f"--{flag} does not go with --size, which copies a network")
         require("onnx")
         from ferlite.training.faces.convert import fix_size
 

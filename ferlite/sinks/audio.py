@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferlite.types import NEW_CLOCK_S
+
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
@@ -41,6 +43,8 @@ class SourceAudio:
     def __init__(self, name: str, location: str | None = None) -> None:
         import av
 
+        from ferlite.sources.decoding import ends_s
+
         self._name = name
         self._location = location
         self.begin_s: float | None = None
@@ -67,8 +71,8 @@ class SourceAudio:
                 self.begin_s = float(pictures.start_time * pictures.time_base)
                 if pictures.duration:
                     self.end_s = self.begin_s + float(pictures.duration * pictures.time_base)
-        if self.end_s is None and self._input.duration:
-            self.end_s = ((self._input.start_time or 0) + self._input.duration) / av.time_base
+        if self.end_s is None:
+            self.end_s = ends_s(self._input)
 
     def _open(self) -> InputContainer:
         """The file at its beginning; its sound is `_stream`."""
@@ -176,14 +180,16 @@ class SourceAudio:
                     packet.dts = packet.pts
                 if packet.pts is None:
                     packet.pts = packet.dts
+                if packet.dts is None:
+                    continue
                 # A muxer refuses time that does not advance; broken files have it.
-                if packet.dts is None or (
-                    self._last_dts is not None and packet.dts <= self._last_dts
-                ):
+                if self._last_dts is not None and packet.dts <= self._last_dts:
+                    if (self._last_dts - packet.dts) * packet.time_base > NEW_CLOCK_S:
+                        raise ValueError("its clock starts anew midway")
                     continue
                 self._last_dts = packet.dts
                 return packet
-        except (OSError, av.FFmpegError) as error:
+        except (OSError, ValueError, av.FFmpegError) as error:
             self._warn(error)
         return None
 

@@ -207,8 +207,8 @@ class OutputNames:
     """Gives each source of a run its own file name in the output folder: a.jpg, a-2.jpg, a-3.jpg.
 
     A file that stands there is replaced only if `ours` says that an earlier run of ferlite wrote
-    it; and none is without `ours`, or where the output folder is the source's own: it may be a
-    source itself.
+    it; and none is without `ours`, or where the source is a file in the output folder: another may
+    be a source itself.
     """
 
     def __init__(self, folder: Path, ours: Callable[[Path], bool] | None) -> None:
@@ -221,7 +221,9 @@ class OutputNames:
         """The final path for this source; `suffix` as ".jpg"."""
         stem = stem_of(info)
         try:
-            careful = Path(info.name).resolve().parent == self._folder.resolve()
+            source = Path(info.name)
+            beside = source.resolve().parent == self._folder.resolve()
+            careful = beside and info.kind in ("image", "video") and source.exists()
         except (OSError, ValueError):
             careful = False
         ours = None if careful else self._ours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from av.container import OutputContainer
     from av.packet import Packet
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
@@ -31,6 +33,9 @@ _X264 = {
     "crf": "23",
     "x264-params": "rc-lookahead=1:sync-lookahead=0:bframes=0",
 }
+# Between two pictures, in MP4: FFmpeg makes one tick of 2^31 - 1 and more. A second is to spare.
+_LONGEST_GAP = 2**31 - _CLOCK
+_LARGEST_H264 = 16384  # pixels a side, of libx264
 # A browser can start playing before the whole file is there.
 _FILE_FLAGS = "faststart"
 # The index of an ordinary MP4 is kept in memory until the end, which a live source does not have.
@@ -38,16 +43,19 @@ _LIVE_FLAGS = "frag_keyframe+empty_moov+delay_moov+default_base_moof"
 _BT709 = 1  # of ITU-T H.273: primaries, transfer and matrix
 _LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 
+_log = logging.getLogger(__name__)
+
 
 class AnnotatedVideo:
     """<stem>.mp4 in the folder for each source that is not a still image.
 
     H.264, yuv420p, BT.709, size of the source; an odd width or height grows by one repeated pixel,
     which yuv420p needs. A frame of another size than the first is scaled into it between black
-    bars. Frames keep their time stamps, variable frame rate too; only where the run begins later
-    than the source (--start), or the source not within a second after zero, is the first frame at
-    zero. The sound of a file is kept (see SourceAudio), cut to the pictures written. Error frames
-    are left out; a source with nothing else gives no file.
+    bars; a source that begins with one over 16384 pixels a side gives no video. Frames keep their
+    time stamps, variable frame rate too; only where the run begins later than the source (--start),
+    or the source not within a second after zero, is the first frame at zero. The sound of a file is
+    kept (see SourceAudio), cut to the pictures written. Error frames are left out; a source with
+    nothing else gives no file.
 
     Each video is whole as soon as it has its final name, when the next source begins or the run
     ends; an abort removes only the unfinished one. Two sources of one stem give a.mp4 and a-2.mp4;
@@ -61,16 +69,26 @@ class AnnotatedVideo:
         self._names = OutputNames(folder, _ours if replace else None)
         self._threads = threads
         self._file: _Mp4 | None = None
+        self._too_large = False
 
     def begin(self, info: SourceInfo) -> None:
         self.finish()
+        self._too_large = False
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        if frame.source.kind == "image" or frame.error is not None:
+        if frame.source.kind == "image" or frame.error is not None or self._too_large:
             return
         from ferlite.sinks.annotate import annotate
 
         if self._file is None:
+            if max(frame.size) > _LARGEST_H264:
+                self._too_large = True
+                _log.warning(
+                    "%s: no annotated video, H.264 holds at most %d pixels a side",
+                    frame.source.name,
+                    _LARGEST_H264,
+                )
+                return
             path = self._names.claim(frame.source, ".mp4")
             self._file = _Mp4(path, frame.source, self._threads)
             self._file.open(frame)
@@ -99,6 +117,7 @@ class _Mp4:
         self._output: OutputContainer | None = None
         self._audio: SourceAudio | None = None
         self._gap = round(_CLOCK / self._fps)  # between the last two pictures
+        self._last: VideoFrame | None = None
         self._last_pts = -1
         self._last_t = 0.0
 
@@ -143,10 +162,14 @@ class _Mp4:
         # A muxer refuses time that does not advance.
         frame.pts = max(round((t - self._origin_s) * _CLOCK), self._last_pts + 1)
         frame.time_base = Fraction(1, _CLOCK)
-        if self._last_pts >= 0:
-            self._gap = frame.pts - self._last_pts
-        self._last_pts, self._last_t = frame.pts, t
         with self._writing():
+            while self._last is not None and frame.pts - self._last_pts > _LONGEST_GAP:
+                self._last_pts += _LONGEST_GAP
+                self._last.pts = self._last_pts  # shown once more
+                self._mux(self._stream.encode(self._last))
+            if self._last is not None:
+                self._gap = frame.pts - self._last_pts
+            self._last, self._last_pts, self._last_t = frame, frame.pts, t
             self._mux(self._stream.encode(frame))
             if self._audio is not None:
                 self._audio.write_until(t)

@@ -21,6 +21,9 @@ MAX_PIXELS = 2**27
 
 MOST_FPS = 1e6
 
+# A time stamp further ahead of the one before than this may be of a clock that was set, or damaged.
+LEAP_S = 10.0
+
 # Time stamps are rationals turned into floats; this is far under any frame's duration.
 EPSILON_S = 1e-6
 

@@ -70,6 +70,18 @@ def open_container(
     return container
 
 
+def ends_s(container: InputContainer) -> float | None:
+    """When a file ends by its header, seconds of its own clock; None where it does not say."""
+    import av
+
+    if not container.duration:
+        return None
+    # What FFmpeg writes to Matroska as the duration is when the file ends.
+    matroska = container.format.name.startswith("matroska")
+    begins = 0 if matroska else container.start_time or 0
+    return (begins + container.duration) / av.time_base
+
+
 def explain(error: BaseException, timeout_s: float | None = None) -> str:
     """An FFmpeg error in words for a person, one line."""
     import av

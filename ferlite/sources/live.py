@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ferlite.errors import SourceError
-from ferlite.sources.base import Sampler, SourceBase, SourceOptions
+from ferlite.sources.base import LEAP_S, Sampler, SourceBase, SourceOptions
 from ferlite.sources.decoding import Converter, explain, video_stream
 from ferlite.types import NEW_CLOCK_S, Frame, SourceInfo
 
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 FIRST_RETRY_S = 0.5
 SLOWEST_RETRY_S = 10.0
-# A time stamp further ahead of the one before than this, beyond what this machine's clock says, is
-# of a clock that was set, or damaged.
-LEAP_S = 10.0
+# How long pictures may arrive that cannot be decoded: the next one that stands alone comes by then.
+UNDECODED_S = 60.0
 
 _NO_TIMESTAMPS = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS
 
@@ -125,20 +124,27 @@ class LiveSource(SourceBase):
         stamped = not container.format.flags & _NO_TIMESTAMPS
         convert = Converter()
         clock.connected()
-        seen = time.monotonic()
+        timeout_s = self._options.timeout_s
+        seen = decoded = time.monotonic()
         # All streams: while sound goes on, asking for pictures alone would wait for ever.
         for packet in container.demux():
             if self._closed.is_set():
                 return
+            now = time.monotonic()
             if packet.stream is not stream:
-                if time.monotonic() - seen > self._options.timeout_s:
-                    raise SourceError(f"no picture for {self._options.timeout_s:g} s")
+                if now - seen > timeout_s:
+                    raise SourceError(f"no picture for {timeout_s:g} s")
                 continue
+            seen = now
+            undecoded_s = max(timeout_s, UNDECODED_S)
+            if now - decoded > undecoded_s:
+                raise SourceError(f"no picture that can be decoded for {undecoded_s:g} s")
             try:
                 pictures = stream.decode(packet)
             except av.InvalidDataError:
                 continue  # joined between keyframes, or lost on the way: the next ones will do
             for picture in pictures:
+                decoded = now
                 if picture.pts is None or stream.time_base is None or not stamped:
                     t = clock.read(None)
                 else:
@@ -150,7 +156,6 @@ class LiveSource(SourceBase):
                     yield Frame(self._info, sampler.index, t, image, received=datetime.now(UTC))
                 else:
                     yield None
-            seen = time.monotonic()
 
 
 class _Clock:

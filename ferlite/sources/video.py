@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ferlite.errors import SourceError
-from ferlite.sources.base import EPSILON_S, Sampler, SourceBase, SourceOptions, expected
-from ferlite.sources.decoding import Converter, explain, open_container, video_stream
+from ferlite.sources.base import (
+    EPSILON_S,
+    LEAP_S,
+    Sampler,
+    SourceBase,
+    SourceOptions,
+    expected,
+)
+from ferlite.sources.decoding import Converter, ends_s, explain, open_container, video_stream
 from ferlite.types import NEW_CLOCK_S, Frame, SourceInfo
 
 if TYPE_CHECKING:
@@ -36,7 +43,8 @@ class VideoSource(SourceBase):
     file whose clock starts at 1.4 s (MPEG-TS) has its first frame at t 1.4. Where a format has no
     time stamps at all (a bare H.264 stream), t is the position over the nominal frame rate. Within
     one pass t never goes back: where the stamps do, a clock that started anew is carried on, and a
-    stamp that is wrong is raised to the one before.
+    stamp that is wrong is raised to the one before. start_s is looked for by the stamps themselves:
+    in MPEG-TS files that were joined, in the first one that has them.
     `Frame.index` counts from the first frame at or after start_s. Rotation and mirroring written
     in the container are applied; a resolution that changes midway changes the frames' shape.
 
@@ -107,12 +115,11 @@ class VideoSource(SourceBase):
         duration_s = None
         if stream.duration is not None and stream.time_base is not None:
             duration_s = float(stream.duration * stream.time_base)
-        elif container.duration is not None:
-            duration_s = container.duration / av.time_base
-        if duration_s is not None and options.start_s >= duration_s:
-            raise SourceError(
-                f"{name}: start at {options.start_s:g} s is past its end at {duration_s:.2f} s"
-            )
+        elif (end_s := ends_s(container)) is not None:
+            duration_s = max(0.0, end_s - (container.start_time or 0) / av.time_base)
+        sure = format_name.startswith(_DECLARES_DURATION)
+        if sure and duration_s is not None and options.start_s >= duration_s:
+            raise SourceError(_past_the_end(name, options.start_s, duration_s))
         width, height = stream.codec_context.width, stream.codec_context.height
         try:
             # The display matrix comes with the decoded frame, not with the stream.
@@ -144,8 +151,16 @@ class VideoSource(SourceBase):
                 reading.damage(str(error))
                 continue
             yield Frame(self._info, sampler.index, t, image)
+        name, start_s = self._info.name, self._options.start_s
         if problem := reading.problem():
-            yield self.error_frame(f"{self._info.name}: {problem}", sampler.skip(), t)
+            yield self.error_frame(f"{name}: {problem}", sampler.skip(), t)
+        elif start_s and sampler.index < 0:
+            message = _past_the_end(name, start_s, t - reading.origin)
+            yield self.error_frame(message, sampler.skip(), t)
+
+
+def _past_the_end(name: str, start_s: float, end_s: float) -> str:
+    return f"{name}: start at {start_s:g} s is past its end at {end_s:.2f} s"
 
 
 class _Reading:
@@ -167,9 +182,11 @@ class _Reading:
         self._waiting: list[float] | None = None
         if container.format.name == "avi" and stream.codec_context.has_b_frames:
             self._waiting = []
+        # Pictures without a time stamp follow the last one that has one at the nominal rate.
+        self._stamped_s, self._since = self.origin, 0
         self._shift_s = 0.0
         self._last_s = -math.inf
-        self._pictures = self._decode_all()
+        self._pictures = self._carried_on(self._decode_all())
         self._joined_midway = False
         self._decoded = 0
         self._reached_s = 0.0
@@ -184,9 +201,11 @@ class _Reading:
         # nothing would tell whose time is whose.
         if not self._stream.time_base or self._waiting is not None:
             return False
+        if self._container.format.name == "mpeg":  # FFmpeg's first stamps behind a seek are wrong
+            return False
         try:
             self._container.seek(int(target / self._stream.time_base), stream=self._stream)
-        except av.FFmpegError:
+        except (av.FFmpegError, OverflowError):
             return False
         self._joined_midway = True
         first = next(self._pictures, None)
@@ -241,19 +260,40 @@ class _Reading:
                 heapq.heappop(self._waiting)
             return
         for picture in pictures:
-            t = self._time(picture)
+            stamp_s = self._stamp(picture)
             self._decoded += 1
-            yield t, picture
+            yield stamp_s, picture
 
-    def _time(self, picture: VideoFrame) -> float:
-        # Not picture.time: PyAV knows it only for pictures that came out with a packet.
+    def _stamp(self, picture: VideoFrame) -> float:
         if self._waiting:
-            t = heapq.heappop(self._waiting)
-        elif picture.pts is None or self._stream.time_base is None:
-            t = self.origin + self._decoded / self._rate
-        else:
-            t = float(picture.pts * self._stream.time_base)
-        t += self._shift_s
+            return heapq.heappop(self._waiting)
+        # Not picture.time: PyAV knows it only for pictures that came out with a packet.
+        if picture.pts is not None and self._stream.time_base is not None:
+            self._stamped_s, self._since = float(picture.pts * self._stream.time_base), 0
+        stamp_s = self._stamped_s + self._since / self._rate
+        self._since += 1
+        return stamp_s
+
+    def _carried_on(
+        self, pictures: Iterator[tuple[float, VideoFrame]]
+    ) -> Iterator[tuple[float, VideoFrame]]:
+        """With times that never go back. A stamp that leaps ahead waits for the one behind it."""
+        before_s, held = math.inf, None
+        for stamp_s, picture in pictures:
+            if held is not None:
+                wrong = before_s - NEW_CLOCK_S <= stamp_s <= before_s + LEAP_S
+                yield self._time(before_s if wrong else held[0]), held[1]
+                before_s, held = before_s if wrong else held[0], None
+            if stamp_s > before_s + LEAP_S:
+                held = stamp_s, picture
+                continue
+            before_s = stamp_s
+            yield self._time(stamp_s), picture
+        if held is not None:
+            yield self._time(held[0]), held[1]
+
+    def _time(self, stamp_s: float) -> float:
+        t = stamp_s + self._shift_s
         if t < self._last_s - NEW_CLOCK_S:
             next_s = self._last_s + 1 / self._rate
             self._shift_s += next_s - t
@@ -263,11 +303,9 @@ class _Reading:
 
     def problem(self) -> str | None:
         """What was wrong, one line, once the pictures have run out."""
-        import av
-
         container = self._container
-        if container.duration and container.format.name.startswith(_DECLARES_DURATION):
-            declared_s = ((container.start_time or 0) + container.duration) / av.time_base
+        if container.format.name.startswith(_DECLARES_DURATION):
+            declared_s = ends_s(container) or 0.0
             if declared_s - self._reached_s > _TRUNCATED_S:
                 return f"truncated: ends at {self._reached_s:.2f} s of {declared_s:.2f} s"
         if self._damaged:

@@ -31,6 +31,12 @@ _STATED_IF_CHANGED = {
     "teacher_scale": "--teacher-scale",
     "teacher_offset": "--teacher-offset",
 }
+# Options of `ferlite quantize` by their names in what a bundle says of its INT8 network.
+_OF_INT8 = {
+    "calibration_images": "--images",
+    "calibration_seed": "--seed",
+    "max_drop": "--max-drop",
+}
 
 _USES = """## Intended use
 
@@ -146,6 +152,8 @@ def _training(training: dict[str, Any]) -> list[str]:
                 f"(knowledge distillation{seen}), the rest "
             )
         lines.append(f"- targets: {share}{known}")
+    if "init" in training:
+        lines.append(f"- began with the weights `{training['init']}`")
     for split in ("train", "valid"):
         if split in training:
             lines.append(f"- {training[split]}")
@@ -153,7 +161,7 @@ def _training(training: dict[str, Any]) -> list[str]:
         if name in training:
             lines.append(
                 f"- weights of epoch {training[name]} of {training['epochs_done']}"
-                f"{', ' * bool(chosen)}{chosen}; {training['hours']:.2f} h in all"
+                f"{', ' * bool(chosen)}{chosen}; {training['hours']:.2f} h"
             )
     return lines
 
@@ -240,12 +248,14 @@ def _commands(facts: dict[str, Any]) -> list[str]:
         settings += f" --imagenet {_file(run['imagenet'])}"
     data = "FACES" if face else "FER"
     train = f"ferlite train --data {data} --out RUN{' --task face' if face else ''}{settings}"
+    made = facts["metrics"].get("int8", {})
+    int8 = "".join(f" {flag} {made[name]}" for name, flag in _OF_INT8.items() if name in made)
     return [
         "",
         "```",
         train,
         f"ferlite export RUN/best.keras --data {data} --out MODEL",
-        f"ferlite quantize MODEL --data {data}",
+        f"ferlite quantize MODEL --data {data}{int8}",
         "```",
     ]
 

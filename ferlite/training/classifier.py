@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import is_zipfile
 
 import numpy as np
@@ -55,11 +55,19 @@ class Classifier:
         return values[:, None] if self.channels_first else values[..., None]
 
     def logits(self, images: Images) -> Scores:
-        """float32 [n, classes]; logarithms where the network gives probabilities."""
+        """float32 [n, classes]; logarithms where the network gives probabilities.
+
+        Raises ModelError when a score is not finite.
+        """
         scores = self._batched(self.run, images)
-        if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
-            return np.log(np.maximum(scores, 1e-12))
-        return scores
+        if not np.isfinite(scores).all():
+            raise ModelError(f"{self.path}: gave a score that is not a finite number")
+        return np.log(np.maximum(scores, 1e-12)) if _are_probabilities(scores) else scores
+
+    def output(self, images: Images) -> Literal["logits", "probabilities"]:
+        """What the network gives for pictures, as a bundle states it."""
+        scores = self._batched(self.run, images)
+        return "probabilities" if _are_probabilities(scores) else "logits"
 
     def probabilities(self, images: Images, temperature: float | None = None) -> NDArray[Any]:
         """float64 [n, classes], with the model's own temperature unless told."""
@@ -89,6 +97,10 @@ class Classifier:
     def _batched(self, run: Callable[[Scores], Scores], images: Images) -> Scores:
         parts = [run(self.input(images[i : i + _BATCH])) for i in range(0, len(images), _BATCH)]
         return np.concatenate(parts)
+
+
+def _are_probabilities(scores: Scores) -> bool:
+    return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
 
 
 def softmax(logits: NDArray[Any], temperature: float = 1.0) -> NDArray[np.float64]:
@@ -186,6 +198,8 @@ def _open_keras(path: Path, embedding: bool) -> Classifier:
         raise ModelError(f"{path} takes {shape}, not square grey pictures [n, size, size, 1]")
     if shape[1] is None:
         raise ModelError(f"{path} takes {shape}: its picture size is not fixed")
+    if len(model.outputs) != 1:
+        raise ModelError(f"{path} has {len(model.outputs)} outputs, not one score for each class")
     embed = None
     if embedding and "embedding" in [layer.name for layer in model.layers]:
         features = keras.Model(model.inputs, model.get_layer("embedding").output)
@@ -265,14 +279,19 @@ def count_parameters(path: Path) -> int:
 
 
 def _onnx_features(path: Path, threads: int) -> Callable[[Scores], Scores] | None:
-    """The input of the last dense layer, given out as the first output of a copy."""
+    """The input of the last dense layer, given out as the first output of a copy.
+
+    Of the last convolution where a network ends in one, as xception8 does.
+    """
     import onnx
 
     model = onnx.load(str(path))
-    dense = [node for node in model.graph.node if node.op_type in ("Gemm", "MatMul")]
-    if not dense:
+    nodes = model.graph.node
+    dense = [node for node in nodes if node.op_type in ("Gemm", "MatMul")]
+    last = (dense or [node for node in nodes if node.op_type == "Conv"])[-1:]
+    if not last:
         return None
-    value = onnx.helper.make_tensor_value_info(dense[-1].input[0], onnx.TensorProto.FLOAT, None)
+    value = onnx.helper.make_tensor_value_info(last[0].input[0], onnx.TensorProto.FLOAT, None)
     model.graph.output.insert(0, value)
     opened = session.create(
         model.SerializeToString(), provider="cpu", threads=threads, name=str(path)

@@ -370,6 +370,10 @@ def _folders(root: Path, split: str, problems: list[str]) -> tuple[tuple[str, ..
     if not _class_folders(root, split):
         raise DataError(f"{root} has no folder {_CLASS_FOLDERS[split][0]}/ with a folder per class")
     found = {_label(folder) for s in SPLITS for folder in _class_folders(root, s)}
+    if len(found) < 2:
+        raise DataError(
+            f"{root} has one class, {', '.join(found)}; a network tells two or more apart"
+        )
     order = {name: i for i, name in enumerate(FERPLUS_LABELS)}
     labels = tuple(sorted(found, key=lambda name: (order.get(name, len(order)), name)))
     return labels, samples()

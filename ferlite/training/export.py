@@ -57,8 +57,8 @@ _PROVENANCE = {
 }
 
 
-def convert(model: Any, path: Path) -> None:
-    """Write a Keras model as ONNX: input "faces" [n, size, size, 1], output "logits" [n, classes].
+def convert(model: Any, path: Path, output: str = "logits") -> None:
+    """Write a Keras model as ONNX: input "faces" [n, size, size, 1], `output` [n, classes].
 
     Raises ModelError for a network that computes in less than float32 or has training-only nodes.
     """
@@ -73,7 +73,7 @@ def convert(model: Any, path: Path) -> None:
     functional = keras.Model(inputs, model(inputs))
     signature = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="faces")
     converted = to_onnx(functional, model.name, signature, ("n",))
-    rename(converted.graph, ("logits",))
+    rename(converted.graph, (output,))
     onnx.checker.check_model(converted, full_check=True)
     onnx.save(converted, str(path))
 
@@ -151,7 +151,8 @@ def export(
     sources = _PROVENANCE.get(data.protocol, ("Pictures of the user's own folders",))
     with finished(out) as work:
         shutil.copyfile(weights, work / WEIGHTS)
-        convert(model, work / FP32)
+        output = trained.output(data.images[:PARITY_IMAGES])
+        convert(model, work / FP32, output)
         difference = compact(work / FP32, trained, data)
         converted = open_classifier(work / FP32, scale=trained.scale, offset=trained.offset)
         judged = data.only_judged()
@@ -179,7 +180,7 @@ def export(
                 "offset": trained.offset,
             },
             "labels": list(data.labels),
-            "output": "logits",
+            "output": output,
             "temperature": temperature,
             "uncertain_below": below,
             "crop": described(weights.parent).get("crop", CROP) if crop is None else crop,

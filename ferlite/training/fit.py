@@ -27,6 +27,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from ferlite.bundles import DESCRIPTION
 from ferlite.errors import DataError, SinkError, UsageError
 from ferlite.training.bundle import inherited
 from ferlite.training.classifier import load_keras
@@ -296,7 +297,9 @@ def _start_from(path: Path, model: keras.Model, reporter: Reporter | None) -> No
 
 
 def check_free(out: Path) -> None:
-    """UsageError where `out` holds a run; one killed in its first epoch is none."""
+    """UsageError where `out` holds a run or a model; a run killed in its first epoch is none."""
+    if (out / DESCRIPTION).is_file():
+        raise UsageError(f"{out} holds a model; name another folder for the run")
     checkpoint = (out / CHECKPOINT).is_file()
     if checkpoint or any((out / name).is_file() for name in (BEST, LAST)):
         remedy = "add --resume, or name another folder" if checkpoint else "name another folder"

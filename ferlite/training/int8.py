@@ -47,6 +47,17 @@ class QuantizeOptions:
             raise UsageError(f"engine {self.engine!r} is none of {', '.join(ENGINES)}")
         if self.images < 1 or self.trials < 1 or not 0 <= self.max_drop < math.inf:
             raise UsageError("images and trials must be at least 1, the drop 0 or more")
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed} must be 0 or more")
+
+    def facts(self, images: int) -> dict[str, Any]:
+        """What a bundle says of its INT8 network's making; `images` were there to calibrate."""
+        return {
+            "engine": engine_here(self.engine),
+            "calibration_images": images,
+            "calibration_seed": self.seed,
+            "max_drop": self.max_drop,
+        }
 
 
 @dataclass(frozen=True)

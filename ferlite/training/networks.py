@@ -121,6 +121,12 @@ def efficientnet_b3(classes: int, size: int, weights: Path | None = None) -> ker
         include_top=False, weights=None, input_tensor=x, pooling="avg"
     )
     _load(body, weights)
+    if weights is not None:
+        # These files hold the standard deviation where the layer takes a variance; Keras itself
+        # divides by its root a second time.
+        normalization = next(x for x in body.layers if isinstance(x, layers.Normalization))
+        normalization.adapt_variance.assign(normalization.adapt_variance**2)
+        normalization.finalize_state()
     x = layers.Dense(256, activation="relu", name="embedding")(body.output)
     x = layers.Dropout(0.5, seed=1)(x)
     logits = layers.Dense(classes, dtype="float32", name="logits")(x)

@@ -16,7 +16,7 @@ from ferlite.training.bundle import FP32, INT8, readable, revised
 from ferlite.training.classifier import Classifier, aligned, open_classifier
 from ferlite.training.data import EmotionData
 from ferlite.training.export import measure
-from ferlite.training.int8 import QuantizeOptions, Search, engine_here, write_int8
+from ferlite.training.int8 import QuantizeOptions, Search, write_int8
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,7 @@ def quantize(
         )
         with revised(folder) as (work, facts):
             shutil.copyfile(target, work / INT8)
-            facts["metrics"]["int8"] = {
-                **after.facts(),
-                "engine": engine_here(options.engine),
-                "calibration_images": count,
-            }
+            facts["metrics"]["int8"] = after.facts() | options.facts(count)
     return figures
 
 

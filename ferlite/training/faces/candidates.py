@@ -178,12 +178,13 @@ def _yunet(model: str, opened: Callable[..., Detector], picture: Image) -> Candi
 def _keras(path: Path) -> Candidate:
     if not path.is_file():
         raise ModelError(f"{path} does not exist; name a .keras or .onnx file")
-    model = _of_any_size(load_keras(path))
+    trained = load_keras(path)
+    strides = _strides(path, trained)
+    model = _of_any_size(trained)
 
     def opened(threshold: float | None, size: int) -> Detector:
-        return _KerasDetector(path, model, threshold, size)
+        return _KerasDetector(path, model, strides, threshold, size)
 
-    opened(None, bundles.SMALLEST_SIZE)  # that the weights are a detector's shows here
     return Candidate(
         name=path.name,
         open=opened,
@@ -192,6 +193,17 @@ def _keras(path: Path) -> Candidate:
         size=path.stat().st_size,
         network=None,
     )
+
+
+def _strides(path: Path, model: Any) -> tuple[int, ...]:
+    """Of the maps that a detector gives; UsageError for other weights."""
+    names = [str(name) for name in getattr(model, "output_names", ())]
+    if not names or not all(name[:6] == "stride" and name[6:].isdigit() for name in names):
+        raise UsageError(
+            f"{path} gives {', '.join(names)}, a face detector gives stride8 and so on;"
+            " name weights of `ferlite train --task face`"
+        )
+    return tuple(int(name[6:]) for name in names)
 
 
 def _of_any_size(model: Any) -> Any:
@@ -224,13 +236,14 @@ class _KerasMaps:
 class _KerasDetector(AnchorFreeDetector):
     """The runtime's detector over weights that are not exported yet."""
 
-    def __init__(self, path: Path, model: Any, threshold: float | None, size: int) -> None:
-        names = [str(name) for name in getattr(model, "output_names", ())]
-        if not names or not all(name[:6] == "stride" and name[6:].isdigit() for name in names):
-            raise UsageError(
-                f"{path} gives {', '.join(names)}, a face detector gives stride8 and so on;"
-                " name weights of `ferlite train --task face`"
-            )
+    def __init__(
+        self,
+        path: Path,
+        model: Any,
+        strides: tuple[int, ...],
+        threshold: float | None,
+        size: int,
+    ) -> None:
         self.bundle = bundles.FaceBundle(
             path=path,
             name="ferlite-face",
@@ -238,7 +251,7 @@ class _KerasDetector(AnchorFreeDetector):
             version="0",
             license="",
             files={},
-            strides=tuple(int(name[6:]) for name in names),
+            strides=strides,
             landmarks=5,
             threshold=KERAS_THRESHOLD,
             nms_iou=KERAS_NMS_IOU,

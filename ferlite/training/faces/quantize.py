@@ -22,7 +22,7 @@ from ferlite.training.faces.convert import STEP
 from ferlite.training.faces.evaluate import FLOOR, KNOWN_FLOOR
 from ferlite.training.faces.export import measured
 from ferlite.training.faces.photographs import Photograph, read_photographs, with_faces
-from ferlite.training.int8 import QuantizeOptions, Search, engine_here, write_int8
+from ferlite.training.int8 import QuantizeOptions, Search, write_int8
 
 SIDES = (224, 320, 416, 640)  # longest sides at which the photographs set the ranges
 _TIMED_ROUNDS = 60
@@ -90,11 +90,7 @@ def quantize_faces(folder: Path, root: Path, options: QuantizeOptions) -> tuple[
             del figures[name]
         with revised(folder) as (work, facts):
             shutil.copyfile(target, work / INT8)
-            facts["metrics"]["int8"] = {
-                **figures,
-                "engine": engine_here(options.engine),
-                "calibration_images": len(batches),
-            }
+            facts["metrics"]["int8"] = figures | options.facts(len(batches))
     return (
         Figures("fp32", sizes[0], *before, times[0]),
         Figures("INT8", sizes[1], *after, times[1]),

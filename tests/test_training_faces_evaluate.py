@@ -165,7 +165,7 @@ def test_a_picture_of_another_size_is_no_lower_figure(network: Path, tmp_path: P
     assert cv2.imwrite(str(root / "images" / "0.png"), half)
     result = ferlite("evaluate", "--task", "face", "--data", root, network)
     assert result.exit_code == 1
-    assert "0.png is 128x96, faces.json says 256x192; its boxes are wrong" in result.output
+    assert "'0.png' is 128x96, not 256x192 as stated: its boxes are wrong" in result.output
 
 
 def test_a_threshold_for_all(data: Path, network: Path, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_photographs_outside_the_folder_are_refused(tmp_path: Path) -> None:
     assert len(read_photographs(root)[0].human) == 0  # no box without an area
     assert "none.png" in reason(file="none.png")
     (root / "images" / "text.png").write_text("no picture")
-    assert "text.png: not a picture" in reason(file="text.png")
+    assert "'text.png' is not a picture" in reason(file="text.png")
 
 
 @pytest.mark.shared

@@ -8,17 +8,24 @@ and without landmarks.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ferlite.errors import DataError
-from ferlite.training.faces.photographs import SURE, file_of, known
+from ferlite.training.faces.photographs import (
+    BAD_ENTRY,
+    FACES,
+    SURE,
+    decoded,
+    entries_of,
+    file_of,
+    known,
+    what_is_wrong,
+)
 from ferlite.training.records import digest
 
 Split = Literal["train", "val"]
@@ -104,55 +111,29 @@ def load_faces(root: Path, split: Split) -> FaceData:
     "teacher": [{"box", "score", "landmarks": five [x, y]}, ...]}. All photographs are held decoded.
     A bad entry is left out and becomes one of `problems`; DataError when there is nothing to read.
     """
-    path = root / "faces.json"
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; give a folder with faces.json") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
-    if not isinstance(entries, list):
-        raise DataError(f"{path} holds a {type(entries).__name__}, not a list of photographs")
     files: list[str] = []
     images: list[NDArray[np.uint8]] = []
     faces: list[Faces] = []
     problems: list[str] = []
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(entries_of(root)):
         try:
             file = file_of(root / "images", entry)
             if entry["split"] != split:
                 continue
-            image = _read(file, entry["file"])
             sides = entry["width"], entry["height"]
-            if image.shape[1::-1] != sides:
-                real = f"{image.shape[1]}x{image.shape[0]}"
-                raise ValueError(f"{entry['file']} is {real}, not {sides[0]!r} x {sides[1]!r}")
+            image = decoded(file, sides)
             if max(sides) > _LONGEST_SIDE:
                 raise ValueError(f"{entry['file']} is {sides[0]}x{sides[1]}, too long a picture")
             faces.append(_faces(entry))
-        # OverflowError: JSON knows integers that no float holds.
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            problems.append(f"entry {index}: {' '.join(reason.split())[:200]}")
+        except BAD_ENTRY as error:
+            problems.append(what_is_wrong(index, error))
             continue
         files.append(entry["file"])
         images.append(image)
     if not files:
         first = f"; first problem: {problems[0]}" if problems else ""
-        raise DataError(f"{path} has no usable photograph of split {split!r}{first}")
+        raise DataError(f"{root / FACES} has no usable photograph of split {split!r}{first}")
     return FaceData(split, tuple(files), tuple(images), tuple(faces), tuple(problems))
-
-
-def _read(path: Path, file: str) -> NDArray[np.uint8]:
-    try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except OSError as error:
-        raise ValueError(f"{file[:80]!r}: {error.strerror}") from error
-    except cv2.error:  # of an empty file
-        image = None
-    if image is None:
-        raise ValueError(f"{file!r} is not a picture")
-    return np.asarray(image, np.uint8)
 
 
 def _faces(entry: dict[str, Any]) -> Faces:

@@ -20,6 +20,9 @@ from ferlite.errors import DataError
 
 SURE = 0.5  # score from which a teacher's box is a face that must be found
 SPLITS = ("train", "val")
+FACES = "faces.json"
+# What `known` and the like raise. OverflowError: JSON knows integers that no float holds.
+BAD_ENTRY = (KeyError, TypeError, ValueError, OverflowError)
 # Longer sides of a photograph, from its middle, within which its boxes and landmarks must lie.
 REACH = 1.5
 _LARGEST = 1e6  # of a number in faces.json; float32 keeps a tenth of a pixel up to there
@@ -51,40 +54,63 @@ class Photograph:
 
     def image(self) -> NDArray[np.uint8]:
         """uint8 [h, w, 3] BGR; DataError when it is no picture, or not of its size."""
-        import cv2
-
         try:
-            image = cv2.imdecode(np.fromfile(self.path, np.uint8), cv2.IMREAD_COLOR)
-        except (OSError, cv2.error) as error:
-            raise DataError(f"{self.path}: {' '.join(str(error).split())}") from None
-        if image is None:
-            raise DataError(f"{self.path}: not a picture; take its entry out of faces.json")
-        if image.shape[1::-1] != self.size:
-            real, stated = ("x".join(map(str, size)) for size in (image.shape[1::-1], self.size))
-            raise DataError(f"{self.path} is {real}, faces.json says {stated}; its boxes are wrong")
-        return np.asarray(image, np.uint8)
+            return decoded(self.path, self.size)
+        except ValueError as error:
+            folder = self.path.parent
+            raise DataError(f"{folder}: {error}; take its entry out of faces.json") from None
 
 
 def read_photographs(root: Path) -> list[Photograph]:
-    """All photographs of a folder with `faces.json` and `images/`; DataError when it is none."""
-    path = root / "faces.json"
+    """All photographs of a folder with `faces.json` and `images/`; DataError when it is none.
+
+    Or where an entry is bad: a score over the others would be of other data.
+    """
+    found = []
+    for index, entry in enumerate(entries_of(root)):
+        try:
+            found.append(_photograph(root / "images", entry))
+        except BAD_ENTRY as error:
+            raise DataError(f"{root / FACES}: {what_is_wrong(index, error)}") from None
+    return found
+
+
+def entries_of(root: Path) -> list[Any]:
+    """What the list in a folder's `faces.json` holds, whatever that is; DataError for no list."""
+    path = root / FACES
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give a folder with faces.json") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from None
-    if not isinstance(entries, list) or not entries:
-        raise DataError(f"{path} holds no list of photographs")
-    found = []
-    for index, entry in enumerate(entries):
-        try:
-            found.append(_photograph(root / "images", entry))
-        # OverflowError: JSON knows integers that no float holds.
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-            raise DataError(f"{path}: entry {index}: {reason[:200]}") from None
-    return found
+    if not isinstance(entries, list):
+        raise DataError(f"{path} holds a {type(entries).__name__}, not a list of photographs")
+    return entries
+
+
+def what_is_wrong(index: int, error: Exception) -> str:
+    """One line on an entry of faces.json that raised one of `BAD_ENTRY`."""
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return f"entry {index}: {' '.join(reason.split())[:200]}"
+
+
+def decoded(path: Path, size: tuple[Any, Any]) -> NDArray[np.uint8]:
+    """uint8 [h, w, 3] BGR; ValueError when it is no picture, or not of its size (width, height)."""
+    import cv2
+
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except OSError as error:
+        raise ValueError(f"{path.name[:80]!r}: {error.strerror}") from error
+    except cv2.error:  # of an empty file
+        image = None
+    if image is None:
+        raise ValueError(f"{path.name!r} is not a picture")
+    if image.shape[1::-1] != size:
+        real, stated = ("x".join(map(str, sides)) for sides in (image.shape[1::-1], size))
+        raise ValueError(f"{path.name!r} is {real}, not {stated} as stated: its boxes are wrong")
+    return np.asarray(image, np.uint8)
 
 
 def with_faces(photographs: Sequence[Photograph], split: str) -> list[Photograph]:

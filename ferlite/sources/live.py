@@ -125,26 +125,21 @@ class LiveSource(SourceBase):
         convert = Converter()
         clock.connected()
         timeout_s = self._options.timeout_s
+        undecoded_s = max(timeout_s, UNDECODED_S)
         seen = decoded = time.monotonic()
         # All streams: while sound goes on, asking for pictures alone would wait for ever.
         for packet in container.demux():
             if self._closed.is_set():
                 return
-            now = time.monotonic()
             if packet.stream is not stream:
-                if now - seen > timeout_s:
+                if time.monotonic() - seen > timeout_s:
                     raise SourceError(f"no picture for {timeout_s:g} s")
                 continue
-            seen = now
-            undecoded_s = max(timeout_s, UNDECODED_S)
-            if now - decoded > undecoded_s:
-                raise SourceError(f"no picture that can be decoded for {undecoded_s:g} s")
             try:
                 pictures = stream.decode(packet)
             except av.InvalidDataError:
-                continue  # joined between keyframes, or lost on the way: the next ones will do
+                pictures = []  # joined between keyframes, or lost on the way: the next ones will do
             for picture in pictures:
-                decoded = now
                 if picture.pts is None or stream.time_base is None or not stamped:
                     t = clock.read(None)
                 else:
@@ -156,6 +151,11 @@ class LiveSource(SourceBase):
                     yield Frame(self._info, sampler.index, t, image, received=datetime.now(UTC))
                 else:
                     yield None
+            seen = time.monotonic()
+            if pictures:
+                decoded = seen
+            elif seen - decoded > undecoded_s:
+                raise SourceError(f"no picture that can be decoded for {undecoded_s:g} s")
 
 
 class _Clock:

@@ -235,7 +235,7 @@ def test_folder_a_class(tmp_path: Path) -> None:
         load(tmp_path, "test")
     for name in ("angry", "bored"):
         (tmp_path / "train" / name).rename(tmp_path / name)
-    with pytest.raises(DataError, match="has one class, happiness; two are"):
+    with pytest.raises(DataError, match="has one class, happiness; a network tells"):
         load(tmp_path, "train")
 
 

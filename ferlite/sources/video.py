@@ -51,7 +51,8 @@ class VideoSource(SourceBase):
     A file that ends early or is damaged gives the frames that can be read, then one with `error`.
 
     path: the file; or `location`, what FFmpeg opens in its place, with its `av_options`.
-    Raises SourceError when there is no video to open, or start_s is past its end.
+    Raises SourceError when there is no video to open, or start_s is past the end that its header
+    states; where only reading shows that, one frame with `error` says it.
     """
 
     def __init__(

@@ -18,48 +18,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
+from face_detection import Floats, scrfd
 from numpy.typing import NDArray
 
+from ferlite import session
 from ferlite.training.data import load
 
 ENLARGE = 4
 SHEET, ACROSS = 640, 3  # pixels of the teacher's input; pictures side by side in it
-STRIDES, ANCHORS = (8, 16, 32), 2
 LEAST_SCORE = 0.35  # as in the photographs' faces.json
-
-Floats = NDArray[np.float32]
-
-
-def found_faces(
-    teacher: onnxruntime.InferenceSession, sheet: NDArray[np.uint8]
-) -> tuple[Floats, Floats, Floats]:
-    """Scores [n], corners [n, 4] and landmarks [n, 5, 2] of SCRFD, before suppression.
-
-    Guo et al., "Sample and Computation Redistribution for Efficient Face Detection", 2021.
-    """
-    planes = (sheet[..., ::-1].astype(np.float32) - 127.5) / 128
-    maps = teacher.run(None, {teacher.get_inputs()[0].name: planes.transpose(2, 0, 1)[np.newaxis]})
-    maps = [m.reshape(-1, m.shape[-1]) for m in maps]
-    parts = []
-    for i, stride in enumerate(STRIDES):
-        score, reach, points = (maps[i + 3 * kind] for kind in range(3))
-        cells = np.arange(SHEET // stride)
-        place = np.stack(np.meshgrid(cells, cells), -1).reshape(-1, 2).repeat(ANCHORS, 0) * stride
-        corners = np.concatenate(
-            [place - reach[:, :2] * stride, place + reach[:, 2:] * stride], axis=1
-        )
-        landmarks = place[:, np.newaxis] + points.reshape(-1, 5, 2) * stride
-        kept = score[:, 0] >= LEAST_SCORE
-        parts.append((score[kept, 0], corners[kept], landmarks[kept]))
-    scores, boxes, landmarks = (
-        np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True)
-    )
-    return scores, boxes, landmarks
 
 
 def labelled(
-    pictures: NDArray[np.uint8], teacher: onnxruntime.InferenceSession
+    pictures: NDArray[np.uint8], teacher: session.Session
 ) -> Iterator[tuple[float, Floats, Floats] | None]:
     """Score, box x, y, w, h and landmarks of the surest face of each picture, in its pixels."""
     step = SHEET // ACROSS
@@ -70,16 +41,16 @@ def labelled(
         corners = [(i % ACROSS * step + margin, i // ACROSS * step + margin) for i in range(9)]
         for picture, (x, y) in zip(some, corners, strict=False):
             sheet[y : y + len(picture), x : x + len(picture)] = picture[..., np.newaxis]
-        scores, boxes, landmarks = found_faces(teacher, sheet)
-        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        boxes, scores, landmarks = scrfd(teacher, sheet)
+        middles = boxes[:, :2] + boxes[:, 2:] / 2
         for _, corner in zip(some, corners, strict=False):
             inside = (np.abs(middles - corner - len(some[0]) / 2) < len(some[0]) / 2).all(axis=1)
-            if not inside.any():
+            best = int(np.argmax(np.where(inside, scores, -1)))
+            if not inside[best] or scores[best] < LEAST_SCORE:
                 yield None
                 continue
-            best = int(np.argmax(np.where(inside, scores, -1)))
-            low, high = boxes[best, :2] - corner, boxes[best, 2:] - corner
-            yield float(scores[best]), np.concatenate([low, high - low]), landmarks[best] - corner
+            box = boxes[best] - [*corner, 0, 0]
+            yield float(scores[best]), box, landmarks[best] - corner
 
 
 def main() -> None:
@@ -98,7 +69,7 @@ def main() -> None:
             for i in np.sort(chosen)
         ]
     )
-    teacher = onnxruntime.InferenceSession(options.teacher, providers=["CPUExecutionProvider"])
+    teacher = session.create(options.teacher, provider="cpu")
     faces = list(labelled(pictures, teacher))
     usual = np.median([face[1] for face in faces if face], axis=0)
     (options.out / "images").mkdir(parents=True)

@@ -265,19 +265,23 @@ def test_a_baseline_trains_on_stronger_views_when_told(
     from ferlite.training.augment import Augmentation
 
     command = ["train", "--data", trained[0], "--arch", "cnn711k", "--epochs", 1, "--batch", 70]
-    for flags, contrast in ([], 0.0), (["--augmentation", "strong"], Augmentation().contrast):
-        out = tmp_path / f"contrast{contrast}"
+    strong, mixup = ["--augmentation", "strong"], ["--mixup", 1]
+    wanted = [([], 0.0, 0.0), (strong, Augmentation().contrast, 0.2), (mixup, 0.0, 1.0)]
+    for flags, contrast, mixup_alpha in wanted:
+        out = tmp_path / f"run{mixup_alpha}"
         assert ferlite(*command, *flags, "--out", out).exit_code == 0
         written = json.loads((out / "train.json").read_text())["options"]["augmentation"]
-        assert written["contrast"] == contrast
+        assert (written["contrast"], written["mixup_alpha"]) == (contrast, mixup_alpha)
     losses = {path.read_text().splitlines()[1].split(",")[2] for path in tmp_path.glob("*/*.csv")}
-    assert len(losses) == 2  # other views, another first epoch
+    assert len(losses) == 3  # other views, another first epoch
+    result = ferlite(*command, "--mixup", -1, "--out", tmp_path / "none")
+    assert result.exit_code == 2 and "mixup -1.0 must not be negative" in result.output
 
 
 def test_the_cards_command_has_what_differs_from_the_recipe() -> None:
     from ferlite.training.augment import Augmentation
     from ferlite.training.card import _commands
-    from ferlite.training.recipes import RECIPES
+    from ferlite.training.recipes import AUGMENTATIONS, RECIPES
 
     int8 = {"accuracy": 0.5, "calibration_images": 1024, "calibration_seed": 2}
 
@@ -297,6 +301,10 @@ def test_the_cards_command_has_what_differs_from_the_recipe() -> None:
     changed = command(ema_decay=0.99, balance=0.25, targets="votes", patience_epochs=3)
     assert changed == command() + " --ema 0.99 --patience 3 --targets votes --balance 0.25"
     assert command(augmentation=Augmentation()) == command() + " --augmentation strong"
+    mixed = dataclasses.replace(AUGMENTATIONS["narrow"], mixup_alpha=1.0)
+    assert command(augmentation=mixed) == command() + " --augmentation narrow --mixup 1.0"
+    mixed = dataclasses.replace(AUGMENTATIONS["mild"], mixup_alpha=1.0)
+    assert command(augmentation=mixed) == command() + " --mixup 1.0"
 
 
 def test_soft_targets_are_the_stated_mixture(trained: tuple[Path, Path], exported: Path) -> None:

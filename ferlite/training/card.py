@@ -214,6 +214,16 @@ def model_card(facts: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _of_views(views: dict[str, Any], usual: dict[str, Any]) -> str:
+    """The flags that give a run such views where its recipe has the usual ones."""
+    mixup = views.get("mixup_alpha")
+    named = {f" --augmentation {name}": asdict(one) for name, one in AUGMENTATIONS.items()}
+    for flag, has in {"": usual, **named}.items():
+        if {**has, "mixup_alpha": mixup} == views:
+            return flag if has["mixup_alpha"] == mixup else f"{flag} --mixup {mixup}"
+    return ""
+
+
 def _commands(facts: dict[str, Any]) -> list[str]:
     """The command lines that make such a bundle; settings that no option sets are the recipe's."""
     run = facts.get("training", {})
@@ -232,9 +242,8 @@ def _commands(facts: dict[str, Any]) -> list[str]:
         usual = getattr(recipe, name, None) if name in _STATED_IF_CHANGED else None
         if options.get(name, usual) != usual:
             settings += f" {flag} {options[name]}"
-    for name, augmentation in AUGMENTATIONS.items():
-        if options.get("augmentation") == asdict(augmentation) != asdict(recipe.augmentation):
-            settings += f" --augmentation {name}"
+    if not face:
+        settings += _of_views(options.get("augmentation", {}), asdict(recipe.augmentation))
     for folder in filter(None, options.get("extra_data", "").split(", ")):
         settings += f" --extra-data {folder}"
     for teacher in filter(None, options.get("teacher", "").split(", ")):

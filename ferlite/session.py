@@ -33,8 +33,6 @@ _CPU = "CPUExecutionProvider"
 _OPENVINO = "OpenVINOExecutionProvider"
 _PLUGIN = "onnxruntime-ep-openvino"
 _REMEDY = f"pip install {_PLUGIN} (x86-64 with an Intel processor), or provider 'cpu'"
-# OpenVINO computes in bfloat16 where the processor can, and results drift.
-_OPENVINO_CONFIG = json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": "f32"}})
 # y = -x of one number, opset 17; tests/tiny_model.py `negation` writes these bytes.
 _PROBE = bytes.fromhex(
     "08083a350a0b0a017812017922034e6567120474696e795a0f0a0178120a0a08080112040a020801620f0a01"
@@ -223,16 +221,29 @@ def _openvino_package() -> str | None:
     """How OpenVINO is installed: "monolithic", "plugin", or None."""
     import onnxruntime
 
+    # Once registered, by us or by others, a plugin is listed among the available providers, too.
+    if _OPENVINO in _registered or _plugin_devices():
+        return "plugin"
     if _OPENVINO in onnxruntime.get_available_providers():
         return "monolithic"
     return "plugin" if find_spec("onnxruntime_ep_openvino") else None
+
+
+def _plugin_devices() -> list[Any]:
+    """What the registered plugin offers; nothing where none is registered."""
+    import onnxruntime
+
+    known = getattr(onnxruntime, "get_ep_devices", list)  # none before ONNX Runtime 1.22
+    return [one for one in known() if one.ep_name == _OPENVINO]
 
 
 def _create_openvino(data: bytes, threads: int, name: str) -> Session:
     package = _openvino_package()
     if package is None:
         raise ProviderError(f"provider openvino is not installed; {_REMEDY}")
-    settings = {"num_of_threads": str(threads), "load_config": _OPENVINO_CONFIG}
+    # OpenVINO computes in bfloat16 where the processor can, and results drift.
+    config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    settings = {"load_config": json.dumps({"CPU": config})}
     options = _options(threads)
     wanted: list[Any] | None = None
     if package == "monolithic":
@@ -258,12 +269,12 @@ def _plugin_device() -> Any:
         plugin = import_module("onnxruntime_ep_openvino")
         with _plugin_lock:
             # Once for the process, or ONNX Runtime raises.
-            if _OPENVINO not in _registered:
+            if _OPENVINO not in _registered and not _plugin_devices():
                 onnxruntime.register_execution_provider_library(
                     _OPENVINO, plugin.get_library_path()
                 )
                 _registered.add(_OPENVINO)
-        devices = [one for one in onnxruntime.get_ep_devices() if one.ep_name == _OPENVINO]
+        devices = _plugin_devices()
     except Exception as error:
         raise ProviderError(
             f"provider openvino cannot be loaded: {_line(error)}; {_REMEDY}"

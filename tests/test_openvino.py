@@ -1,8 +1,8 @@
 """Provider openvino: it really runs, and it answers as the CPU provider does.
 
-`onnxruntime-openvino` replaces `onnxruntime`, so it has an environment of its own, where these
-tests run (`nox -s openvino`). There nothing is skipped but what is not built yet. With the plugin
-they run where it shows a device; anywhere else they are skipped.
+`onnxruntime-openvino` replaces `onnxruntime`, the plugin of the extra `openvino` adds to it:
+`nox -s openvino` runs these tests in an environment for each. In the first nothing is skipped;
+with the plugin they run where it shows a device.
 """
 
 from __future__ import annotations
@@ -163,8 +163,6 @@ def test_detector_made_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["fp32", "int8"])
 def test_detector(kind: str) -> None:
     """The same faces in the demo's frames; in fp32 to a hundredth of a pixel."""
-    if "face" not in bundles.installed_names():
-        pytest.skip("no models/face in this checkout yet")
     cpu, openvino = detectors("face", kind)
     near = 0.01 if kind == "fp32" else 4.0  # pixels, of faces some 100 wide
     for index, (_, image) in enumerate(frames(2.0)):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,6 +139,24 @@ def test_a_plugin_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None
         ProviderError, match=r"openvino cannot be loaded.*pip install onnxruntime-ep-openvino "
     ):
         session.create(NETWORK, provider="openvino")
+
+
+@pytest.mark.parametrize("registered_by", ["others", "us"])
+def test_a_registered_plugin_is_no_monolithic_package(
+    monkeypatch: pytest.MonkeyPatch, registered_by: str
+) -> None:
+    """Once registered it is among the available providers, as the other package always is."""
+    device = SimpleNamespace(ep_name="OpenVINOExecutionProvider", ep_metadata={"ov_device": "CPU"})
+    listed = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: listed)
+    monkeypatch.setattr("onnxruntime.get_ep_devices", list, raising=False)
+    monkeypatch.setattr(session, "_registered", set())
+    assert session._openvino_package() == "monolithic"
+    if registered_by == "us":  # on a processor that it does not support, it offers nothing
+        session._registered.add("OpenVINOExecutionProvider")
+    else:
+        monkeypatch.setattr("onnxruntime.get_ep_devices", lambda: [device])
+    assert session._openvino_package() == "plugin"
 
 
 def test_installed_providers_have_versions(monkeypatch: pytest.MonkeyPatch) -> None:

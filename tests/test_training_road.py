@@ -46,6 +46,16 @@ def ferlite(*args: object) -> Result:
     return result
 
 
+def convolutions_in_float(path: Path) -> int:
+    import onnx
+
+    nodes = onnx.load(str(path)).graph.node
+    quantized = {out for node in nodes if node.op_type == "DequantizeLinear" for out in node.output}
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    assert convolutions
+    return sum(not quantized >= set(node.input) for node in convolutions)
+
+
 @pytest.fixture(scope="module")
 def trained(
     portraits: dict[str, NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory
@@ -114,7 +124,8 @@ def test_export_and_quantize_make_a_verified_bundle(
         assert "files" not in facts and facts["labels"] == list(bundle.labels)
         assert find(exported / name).labels == bundle.labels
     kinds = {node.op_type for node in onnx.load(str(exported / "model.onnx")).graph.node}
-    assert not kinds & {"Dropout", "BatchNormalization", "Identity"}
+    assert not kinds & {"Dropout", "BatchNormalization", "Identity", "AveragePool"}
+    assert convolutions_in_float(exported / "model.int8.onnx") == 0
     card = (exported / "README.md").read_text()
     for expected in ("n = 60", "| INT8 |", "seed: 1", "at work or in education", "Known biases"):
         assert expected in card
@@ -203,6 +214,7 @@ def test_onnxruntime_takes_the_place_of_neural_compressor(
     assert result.exit_code == 0
     assert "notice: neural-compressor is not installed" in result.output
     assert "by onnxruntime" in result.output
+    assert convolutions_in_float(model / "model.int8.onnx") == 0
     find(model).verify()
     with pytest.raises(UsageError, match="not installed"):
         module.engine_here("neural-compressor")
@@ -371,8 +383,14 @@ def test_a_teacher_judges_the_views_that_are_shown(
         Teaching([teacher], 0.5, ("one", "two"), 48)
 
 
-def test_folded_pools_compute_the_same() -> None:
-    """Average pool 2x2 and 1x1 convolution against the merged convolution."""
+@pytest.mark.parametrize(
+    ("channels", "filters", "shapes"),
+    [(3, 5, [(5, 3, 2, 2)]), (128, 144, [(128, 1, 2, 2), (144, 128, 1, 1)])],
+)
+def test_folded_pools_compute_the_same(
+    channels: int, filters: int, shapes: list[tuple[int, ...]]
+) -> None:
+    """Average pool 2x2 and 1x1 convolution against the merged one, or two where that is wide."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -380,26 +398,28 @@ def test_folded_pools_compute_the_same() -> None:
     from ferlite.training.graph import fold_pools
 
     rng = np.random.default_rng(1)
-    kernel = rng.normal(size=(5, 3, 1, 1)).astype(np.float32)
-    bias = rng.normal(size=5).astype(np.float32)
+    kernel = rng.normal(size=(filters, channels, 1, 1)).astype(np.float32)
+    bias = rng.normal(size=filters).astype(np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
             helper.make_node("Conv", ["p", "w", "b"], ["y"], kernel_shape=[1, 1]),
         ],
         "pool",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5, 4, 4])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", filters, 4, 4])],
         [numpy_helper.from_array(kernel, "w"), numpy_helper.from_array(bias, "b")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    images = rng.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    images = rng.normal(size=(2, channels, 8, 8)).astype(np.float32)
     before = session.create(model.SerializeToString(), provider="cpu").run(images)[0]
     assert fold_pools(model.graph) == 1
     onnx.checker.check_model(model)
-    assert [node.op_type for node in model.graph.node] == ["Conv"]
+    assert {node.op_type for node in model.graph.node} == {"Conv"}
+    weights = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    assert [weights[node.input[1]] for node in model.graph.node] == shapes
     after = session.create(model.SerializeToString(), provider="cpu").run(images)[0]
-    np.testing.assert_allclose(after, before, atol=1e-5)
+    np.testing.assert_allclose(after, before, atol=1e-4)
 
 
 def test_export_refuses_a_network_that_differs(trained: tuple[Path, Path], exported: Path) -> None:

@@ -109,11 +109,10 @@ def rounded(values: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
 def fold_pools(graph: Any) -> int:
     """Make a 2x2 average pool and the 1x1 convolution behind it one 2x2 convolution of stride 2.
 
-    The same sums in another order: as INT8 the pools took a sixth of the time of ferlite-s. Wide
-    convolutions are left alone: they work on few positions, where a pool costs little, and four
-    times their weights would weigh in the file. Returns how many pairs were merged.
+    The same sums in another order: as INT8 the pools took a sixth of the time of ferlite-s. Before
+    a wide convolution, four times whose weights would weigh in the file, the pool becomes a
+    depthwise convolution: a fifth of a pool's time in INT8. Returns how many pools went.
     """
-    import onnx
     from onnx import numpy_helper
 
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -121,7 +120,7 @@ def fold_pools(graph: Any) -> int:
     for node in graph.node:
         for name in node.input:
             users.setdefault(name, []).append(node)
-    merged = 0
+    gone = 0
     for pool in [node for node in graph.node if node.op_type == "AveragePool"]:
         followers = users.get(pool.output[0], [])
         if len(followers) != 1 or followers[0].op_type != "Conv":
@@ -135,20 +134,27 @@ def fold_pools(graph: Any) -> int:
             continue
         kernel = numpy_helper.to_array(weights[conv.input[1]])
         if kernel.size > MAX_FOLDED:
-            continue
-        spread = np.repeat(np.repeat(kernel, 2, axis=2), 2, axis=3) / np.float32(4)
-        weights[conv.input[1]].CopyFrom(numpy_helper.from_array(spread, conv.input[1]))
-        conv.input[0] = pool.input[0]
-        del conv.attribute[:]
-        conv.attribute.extend(
-            [
-                onnx.helper.make_attribute("kernel_shape", [2, 2]),
-                onnx.helper.make_attribute("strides", [2, 2]),
-            ]
-        )
-        graph.node.remove(pool)
-        merged += 1
-    return merged
+            mean = np.full((kernel.shape[1], 1, 2, 2), 0.25, np.float32)
+            graph.initializer.append(numpy_helper.from_array(mean, f"{pool.name}_mean"))
+            pool.op_type = "Conv"
+            pool.input.append(f"{pool.name}_mean")
+            _set(pool, kernel_shape=[2, 2], strides=[2, 2], group=len(mean))
+        else:
+            spread = np.repeat(np.repeat(kernel, 2, axis=2), 2, axis=3) / np.float32(4)
+            weights[conv.input[1]].CopyFrom(numpy_helper.from_array(spread, conv.input[1]))
+            conv.input[0] = pool.input[0]
+            _set(conv, kernel_shape=[2, 2], strides=[2, 2])
+            graph.node.remove(pool)
+        gone += 1
+    return gone
+
+
+def _set(node: Any, **attributes: Any) -> None:
+    """Give a node these attributes and no others."""
+    import onnx
+
+    del node.attribute[:]
+    node.attribute.extend(onnx.helper.make_attribute(*one) for one in attributes.items())
 
 
 def _is(node: Any, **wanted: Any) -> bool:

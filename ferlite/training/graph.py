@@ -11,6 +11,15 @@ from numpy.typing import NDArray
 from ferlite.errors import ModelError
 
 OPSET = 17  # later ones make tf2onnx 1.17 add nodes or fail
+# Attributes of a convolution or pool in two dimensions, where a node does not state them.
+_DEFAULTS = {
+    "auto_pad": b"NOTSET",
+    "ceil_mode": 0,
+    "dilations": [1, 1],
+    "group": 1,
+    "pads": [0, 0, 0, 0],
+    "strides": [1, 1],
+}
 MAX_FOLDED = 1 << 14  # weights of a 1x1 convolution that takes up the pool before it
 SMALL = 1024  # numbers of a tensor that is not worth rounding: biases, scales
 # What training leaves behind if a converter is careless; none of it belongs in a shipped network.
@@ -157,14 +166,15 @@ def _set(node: Any, **attributes: Any) -> None:
     node.attribute.extend(onnx.helper.make_attribute(*one) for one in attributes.items())
 
 
-def _is(node: Any, **wanted: Any) -> bool:
-    """Whether every attribute that the node states has the wanted value."""
-    import onnx
+def attributes(node: Any) -> dict[str, Any]:
+    """Of a convolution or pool in two dimensions, with ONNX's defaults."""
+    from onnx import helper
 
-    stated = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    if stated.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        return False
-    # A missing kernel or stride of a pool means another size than ours.
-    if node.op_type == "AveragePool" and not {"kernel_shape", "strides"} <= stated.keys():
-        return False
-    return all(stated.get(name, value) == value for name, value in wanted.items())
+    return _DEFAULTS | {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _is(node: Any, **wanted: Any) -> bool:
+    """Whether all these attributes have the wanted values, and padding is stated in numbers."""
+    has = attributes(node)
+    numbers = has["auto_pad"] in (b"NOTSET", b"VALID")
+    return numbers and all(has.get(name) == value for name, value in wanted.items())

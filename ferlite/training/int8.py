@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -82,10 +83,16 @@ class Search:
         """An engine's onnx.ModelProto with its first convolution quantized, where it is grey."""
         copy = type(model)()
         copy.CopyFrom(model)
-        low = min(float(batch.min()) for batch in self.batches)
-        high = max(float(batch.max()) for batch in self.batches)
-        quantize_stem(copy, low, high)
+        quantize_stem(copy, *self._ends)
         return copy
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        """Least and largest value of the batches."""
+        return (
+            min(float(batch.min()) for batch in self.batches),
+            max(float(batch.max()) for batch in self.batches),
+        )
 
 
 def engine_here(wanted: str = "auto") -> str:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ferlite.training.graph import attributes
+
 LARGEST_WEIGHT = 64
 Floats = NDArray[np.float32]
 
@@ -38,18 +40,15 @@ def quantize_stem(model: Any, low: float, high: float) -> bool:
     if conv is None or not weights.keys() >= {reshape.input[1], *conv.input[1:]}:
         return False
     kernel, *biases = (weights[name] for name in conv.input[1:])
-    stated = {"dilations": [1, 1], "pads": [0, 0, 0, 0], "auto_pad": b"NOTSET"} | {
-        one.name: helper.get_attribute_value(one) for one in conv.attribute
-    }
+    has = attributes(conv)
     height, width = list(weights[reshape.input[1]])[-2:]
     if (
         kernel.shape[1] != 1
         or size != [height, width, 1]
-        or stated.get("strides") != [2, 2]
-        or (stated["dilations"], stated["auto_pad"]) != ([1, 1], b"NOTSET")
+        or (has["strides"], has["dilations"], has["auto_pad"]) != ([2, 2], [1, 1], b"NOTSET")
     ):
         return False
-    top, left, bottom, right = stated["pads"]
+    top, left, bottom, right = has["pads"]
     folded, begin = space_to_depth(kernel, top, left)
     # As many outputs as before: (size + padding - taps) / 2 + 1 of pixels, of squares without / 2.
     pixels = np.array([height + top + bottom, width + left + right]) - kernel.shape[2:]
